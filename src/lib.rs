@@ -6,5 +6,6 @@
 //! replicas true. [`app`] builds, starts and stops everything.
 //! ARCHITECTURE.md states which folder may use which.
 
+pub mod config;
 pub mod domain;
 pub mod proto;

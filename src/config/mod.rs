@@ -1,0 +1,139 @@
+//! The validated configuration. What a file, the environment and flags say is
+//! read by the modules below; nothing outside this folder sees a raw value.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use secrecy::SecretString;
+
+/// Everything that a server needs to know. Every fault was reported before one
+/// of these exists.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub server: Server,
+    pub limits: Limits,
+    pub shutdown: Shutdown,
+    pub primary: Location,
+    /// Read in turn, in this order.
+    pub replicas: Vec<Location>,
+    pub replication: Replication,
+    pub health: Health,
+    pub cache: Cache,
+    pub logging: Logging,
+    pub metrics: Metrics,
+}
+
+/// Where the server listens.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// gRPC, plaintext HTTP/2.
+    pub grpc_address: SocketAddr,
+    /// /metrics, /livez, /readyz, /health, /ready, /health/deep.
+    pub http_address: SocketAddr,
+    /// Whether the reflection services are there.
+    pub reflection: bool,
+}
+
+/// What one request, or all of them together, may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Requests being worked on at once; more are shed with RESOURCE_EXHAUSTED.
+    pub max_concurrent_requests: usize,
+    /// The longest deadline; requests without one get this one.
+    pub max_deadline: Duration,
+    /// Bytes of one request message.
+    pub max_request_bytes: usize,
+    /// Bytes of one answer message.
+    pub max_response_bytes: usize,
+    /// Largest `limit` + `offset` of a search, and most keys of one Get.
+    pub max_limit: usize,
+    /// Most query vectors in one search.
+    pub max_query_vectors: usize,
+    /// Most elements of one vector.
+    pub max_vector_dimension: usize,
+    /// Page size where the request has none.
+    pub default_page_size: usize,
+    /// Largest page size.
+    pub max_page_size: usize,
+    /// Bytes of one filter or expression.
+    pub max_filter_bytes: usize,
+    /// How deep a filter may nest.
+    pub max_filter_depth: usize,
+    /// Bytes of Arrow data that one Import may carry.
+    pub max_import_bytes: u64,
+}
+
+/// How the server stops.
+#[derive(Debug, Clone, Copy)]
+pub struct Shutdown {
+    /// After NOT_SERVING, before connections are asked to go away.
+    pub grace: Duration,
+    /// After that, before what is still running is cut off.
+    pub drain: Duration,
+}
+
+/// One connection: a LanceDB location with its own storage options.
+#[derive(Debug, Clone)]
+pub struct Location {
+    /// Unique among the connections.
+    pub name: String,
+    /// A path, or a file, s3, s3+ddb, gs or az URI.
+    pub uri: String,
+    /// Passed to the object store; the values may be secrets.
+    pub storage_options: BTreeMap<String, SecretString>,
+}
+
+/// How replicas are kept true.
+#[derive(Debug, Clone, Copy)]
+pub struct Replication {
+    /// Off: something else copies, and replicas are only read.
+    pub enabled: bool,
+    /// How often the primary is looked at for commits of other writers.
+    pub poll_interval: Duration,
+    /// Files copied at once, per replica.
+    pub parallel_copies: usize,
+    /// A replica further behind than this skips to the newest version.
+    pub max_versions_behind: u64,
+    /// For how long files that a reader may still have open are kept after
+    /// their table was dropped or re-created.
+    pub delete_grace: Duration,
+}
+
+/// How connections are watched.
+#[derive(Debug, Clone, Copy)]
+pub struct Health {
+    pub probe_interval: Duration,
+    pub probe_timeout: Duration,
+    /// Failures in a row that take a connection out.
+    pub failure_threshold: u32,
+}
+
+/// Memory for LanceDB's caches, shared by all connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Cache {
+    pub index_bytes: usize,
+    pub metadata_bytes: usize,
+}
+
+/// What the log looks like.
+#[derive(Debug, Clone)]
+pub struct Logging {
+    pub format: LogFormat,
+    /// A `tracing` filter, such as `info` or `lancegate=debug,lance=warn`.
+    pub filter: String,
+}
+
+/// One of the shapes of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON elsewhere.
+    Auto,
+    Json,
+    Pretty,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Metrics {
+    /// Tables with a label of their own; the others share `_other`.
+    pub max_table_labels: usize,
+}
