@@ -1,0 +1,50 @@
+//! The newest version of a table, as the primary follows it.
+
+use lancedb::Table;
+
+use super::{Snapshot, error};
+use crate::domain::{Result, TableName};
+
+/// A handle that writes, and that sees its own writes. Other writers' commits
+/// are seen after [`Handle::refresh`]. Clones share what they see.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) name: TableName,
+    pub(super) table: Table,
+}
+
+impl Handle {
+    pub(super) fn new(name: TableName, table: Table) -> Self {
+        Self { name, table }
+    }
+
+    /// Looks for commits of other writers.
+    pub async fn refresh(&self) -> Result<()> {
+        self.table
+            .checkout_latest()
+            .await
+            .map_err(|e| error::in_table(&self.name, e))
+    }
+
+    /// The version that this handle sees, pinned. No I/O.
+    pub async fn snapshot(&self) -> Result<Snapshot> {
+        let pinned = self
+            .table
+            .checkout_current()
+            .await
+            .map_err(|e| error::in_table(&self.name, e))?;
+        Snapshot::of(self.name.clone(), pinned).await
+    }
+
+    /// Whether the location holds another newest version than this handle sees,
+    /// or another table of the same name.
+    pub async fn is_behind(&self) -> Result<bool> {
+        let dataset = error::dataset(&self.table).await?;
+        let (newest, _) = dataset
+            .latest_manifest()
+            .await
+            .map_err(|e| error::in_table(&self.name, e.into()))?;
+        let seen = dataset.manifest();
+        Ok(newest.version != seen.version || newest.timestamp_nanos != seen.timestamp_nanos)
+    }
+}

@@ -1,0 +1,194 @@
+//! The raw objects of a location: what replication copies, and the few small
+//! ones that lancegate keeps itself. Paths are relative to the location.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use lance_io::object_store::{ObjectStore, ObjectStoreParams, StorageOptionsAccessor};
+use lancedb::Session;
+use object_store::{
+    ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, WriteMultipart, path::Path,
+};
+
+use crate::domain::TableName;
+
+/// Files up to this size are copied with one request, larger ones in parts.
+const SINGLE_PUT_BYTES: u64 = 8 << 20;
+
+/// What went wrong with an object.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// The object is not there.
+    #[error("object '{0}' is not there")]
+    NotFound(String),
+    /// The object was copied and is not what it should be.
+    #[error("object '{path}' has {found} bytes where {expected} were copied")]
+    WrongSize {
+        path: String,
+        expected: u64,
+        found: u64,
+    },
+    /// The store did not do what was asked.
+    #[error("{0}")]
+    Store(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<object_store::Error> for ObjectError {
+    fn from(error: object_store::Error) -> Self {
+        match error {
+            object_store::Error::NotFound { path, .. } => ObjectError::NotFound(path),
+            other => ObjectError::Store(Box::new(other)),
+        }
+    }
+}
+
+/// One file to copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileCopy {
+    /// Path relative to both locations.
+    pub path: String,
+    /// Its size at the source, in bytes.
+    pub size: u64,
+}
+
+/// The objects below one location.
+pub struct Objects {
+    store: Arc<ObjectStore>,
+    base: Path,
+}
+
+impl Objects {
+    pub(super) async fn open(
+        uri: &str,
+        session: &Session,
+        options: HashMap<String, String>,
+    ) -> lance::Result<Self> {
+        let accessor = (!options.is_empty())
+            .then(|| Arc::new(StorageOptionsAccessor::with_static_options(options)));
+        let params = ObjectStoreParams {
+            storage_options_accessor: accessor,
+            ..Default::default()
+        };
+        let (store, base) =
+            ObjectStore::from_uri_and_params(session.store_registry(), uri, &params).await?;
+        Ok(Self { store, base })
+    }
+
+    fn full(&self, path: &str) -> Path {
+        path.split('/')
+            .filter(|part| !part.is_empty())
+            .fold(self.base.clone(), |full, part| full.join(part))
+    }
+
+    /// The folder of a table.
+    pub fn table_folder(table: &TableName) -> String {
+        format!("{table}.lance")
+    }
+
+    /// The whole of a small object.
+    pub async fn get(&self, path: &str) -> Result<Bytes, ObjectError> {
+        Ok(self.store.inner.get(&self.full(path)).await?.bytes().await?)
+    }
+
+    /// The size of an object in bytes, or `None` if it is not there.
+    pub async fn size(&self, path: &str) -> Result<Option<u64>, ObjectError> {
+        match self.store.inner.head(&self.full(path)).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Writes a small object, whether or not it is there.
+    pub async fn put(&self, path: &str, bytes: Bytes) -> Result<(), ObjectError> {
+        self.store.inner.put(&self.full(path), bytes.into()).await?;
+        Ok(())
+    }
+
+    /// Writes a small object if it is not there. Answers whether it was written.
+    pub async fn put_if_absent(&self, path: &str, bytes: Bytes) -> Result<bool, ObjectError> {
+        let options = PutOptions::from(PutMode::Create);
+        let to = self.full(path);
+        match self.store.inner.put_opts(&to, bytes.into(), options).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Every object below a folder with its size, paths relative to the location.
+    pub async fn list(&self, folder: &str) -> Result<HashMap<String, u64>, ObjectError> {
+        let prefix = self.full(folder);
+        let mut found = HashMap::new();
+        let mut listing = self.store.inner.list(Some(&prefix));
+        while let Some(meta) = listing.next().await {
+            let meta = match meta {
+                Ok(meta) => meta,
+                // A file that was deleted while its folder was listed.
+                Err(object_store::Error::NotFound { .. }) => continue,
+                Err(e) => return Err(e.into()),
+            };
+            if let Some(parts) = meta.location.prefix_match(&self.base) {
+                let path: Vec<_> = parts.map(|part| part.as_ref().to_owned()).collect();
+                found.insert(path.join("/"), meta.size);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Deletes an object. One that is not there is no error.
+    pub async fn delete(&self, path: &str) -> Result<(), ObjectError> {
+        match self.store.inner.delete(&self.full(path)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Deletes everything below a folder, and a local folder itself.
+    pub async fn delete_folder(&self, folder: &str) -> Result<(), ObjectError> {
+        let full = self.full(folder);
+        match self.store.remove_dir_all(full).await {
+            Ok(()) | Err(lance::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(ObjectError::Store(Box::new(e))),
+        }
+    }
+
+    /// Copies one file from another location and checks its size there. The
+    /// file appears whole or not at all. Answers the bytes copied.
+    pub async fn copy_from(&self, source: &Objects, file: &FileCopy) -> Result<u64, ObjectError> {
+        let from = source.store.inner.get(&source.full(&file.path)).await?;
+        let to = self.full(&file.path);
+        if file.size <= SINGLE_PUT_BYTES {
+            let bytes = from.bytes().await?;
+            self.store.inner.put(&to, bytes.into()).await?;
+        } else {
+            let upload = self.store.inner.put_multipart(&to).await?;
+            let mut writer = WriteMultipart::new(upload);
+            let mut chunks = from.into_stream();
+            loop {
+                match chunks.try_next().await {
+                    // At most 4 parts wait in memory.
+                    Ok(Some(chunk)) => {
+                        writer.wait_for_capacity(4).await?;
+                        writer.put(chunk);
+                    }
+                    Ok(None) => break,
+                    Err(e) => {
+                        writer.abort().await?;
+                        return Err(e.into());
+                    }
+                }
+            }
+            writer.finish().await?;
+        }
+        match self.size(&file.path).await? {
+            Some(found) if found == file.size => Ok(found),
+            found => Err(ObjectError::WrongSize {
+                path: file.path.clone(),
+                expected: file.size,
+                found: found.unwrap_or(0),
+            }),
+        }
+    }
+}

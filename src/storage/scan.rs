@@ -1,0 +1,240 @@
+//! Scans, counts and look-ups by key on one snapshot.
+
+use std::collections::HashMap;
+
+use arrow::{
+    array::{ArrayRef, RecordBatch, UInt64Array},
+    compute::{concat_batches, take_record_batch},
+    datatypes::{Field, Schema},
+    row::{OwnedRow, RowConverter, SortField},
+};
+use lancedb::{
+    expr::{DfExpr, col, is_in},
+    query::{ColumnOrdering, ExecutableQuery, Query, QueryBase, QueryExecutionOptions, Select},
+};
+
+use super::{Batches, Snapshot, error, filter, snapshot::Rows};
+use crate::domain::{Error, Filter, Resource, Result, search::Scan};
+
+impl Snapshot {
+    /// Rows `offset..offset + limit` of a scan.
+    pub async fn scan(
+        &self,
+        scan: &Scan,
+        offset: u64,
+        limit: usize,
+        max_filter_depth: usize,
+    ) -> Result<Batches> {
+        let offset = usize::try_from(offset)
+            .map_err(|_| Error::invalid("page_token", "is beyond the end of the table"))?;
+        let query = self
+            .scan_query(scan, max_filter_depth)?
+            .limit(limit)
+            .offset(offset);
+        self.run(&query).await
+    }
+
+    /// The plan of a scan.
+    pub async fn explain_scan(
+        &self,
+        scan: &Scan,
+        analyze: bool,
+        verbose: bool,
+        max_filter_depth: usize,
+    ) -> Result<String> {
+        let query = self.scan_query(scan, max_filter_depth)?;
+        self.plan(&query, analyze, verbose).await
+    }
+
+    /// How many rows match.
+    pub async fn count(&self, filter: Option<&Filter>, max_filter_depth: usize) -> Result<u64> {
+        let sql = filter
+            .map(|f| filter::bind(f, &self.schema, max_filter_depth))
+            .transpose()?;
+        let rows = self
+            .table
+            .count_rows(sql)
+            .await
+            .map_err(|e| error::in_table(&self.name, e))?;
+        Ok(rows as u64)
+    }
+
+    /// The columns that keys are made of, in the order asked for.
+    pub fn key_fields(&self, columns: &[String]) -> Result<Vec<Field>> {
+        columns
+            .iter()
+            .map(|name| match self.schema.column_with_name(name) {
+                Some((_, field)) if field.data_type().is_nested() => Err(Error::invalid(
+                    "key_columns",
+                    format!("column '{name}' is nested and cannot be a key"),
+                )),
+                Some((_, field)) => Ok(field.clone()),
+                None => Err(Error::not_found(Resource::Column, name)),
+            })
+            .collect()
+    }
+
+    /// The rows whose values of the key columns are among `keys`, in the order
+    /// of the keys.
+    pub async fn get(
+        &self,
+        keys: &RecordBatch,
+        columns: Option<&[String]>,
+        with_row_id: bool,
+    ) -> Result<Rows> {
+        self.check_columns(columns, "columns")?;
+        let schema = keys.schema();
+        let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+        let mut query = self.table.query().only_if_expr(matches_any(keys)?);
+        if let Some(columns) = columns {
+            let missing = names.iter().filter(|n| !columns.iter().any(|c| c == *n));
+            let all = columns
+                .iter()
+                .cloned()
+                .chain(missing.map(ToString::to_string));
+            query = query.select(Select::Columns(all.collect()));
+        }
+        if with_row_id {
+            query = query.with_row_id();
+        }
+        let found = self.run(&query).await?.collect().await?;
+        let rows = in_key_order(&found, keys, &names)?;
+        let Some(columns) = columns else {
+            return Ok(rows);
+        };
+        let keep: Vec<&str> = columns
+            .iter()
+            .map(String::as_str)
+            .chain(with_row_id.then_some("_rowid"))
+            .collect();
+        project(rows, &keep)
+    }
+
+    fn scan_query(&self, scan: &Scan, max_filter_depth: usize) -> Result<Query> {
+        self.check_columns(scan.columns.as_deref(), "query.columns")?;
+        let mut query = self.table.query();
+        if let Some(filter) = &scan.filter {
+            query = query.only_if(filter::bind(filter, &self.schema, max_filter_depth)?);
+        }
+        if let Some(columns) = &scan.columns {
+            query = query.select(Select::Columns(columns.clone()));
+        }
+        if scan.with_row_id {
+            query = query.with_row_id();
+        }
+        if scan.order_by.is_empty() {
+            return Ok(query);
+        }
+        let mut order = Vec::with_capacity(scan.order_by.len());
+        for (i, by) in scan.order_by.iter().enumerate() {
+            match self.schema.column_with_name(&by.column) {
+                Some((_, field)) if field.data_type().is_nested() => {
+                    let field = format!("query.order_by[{i}].column");
+                    return Err(Error::invalid(field, "is nested and has no order"));
+                }
+                Some(_) => {}
+                None => return Err(Error::not_found(Resource::Column, &by.column)),
+            }
+            order.push(ColumnOrdering {
+                ascending: !by.descending,
+                nulls_first: by.nulls_first,
+                column_name: by.column.clone(),
+            });
+        }
+        Ok(query.order_by(Some(order)))
+    }
+
+    async fn run(&self, query: &Query) -> Result<Batches> {
+        let stream = query
+            .execute_with_options(QueryExecutionOptions::default())
+            .await
+            .map_err(|e| error::in_table(&self.name, e))?;
+        Ok(Batches::new(self.name.clone(), stream))
+    }
+}
+
+/// `a IN (...)`, or for several columns `(a = 1 AND b = 2) OR ...`.
+fn matches_any(keys: &RecordBatch) -> Result<DfExpr> {
+    let internal = |e: datafusion_common::DataFusionError| Error::Internal(e.to_string());
+    let literal = |column: &ArrayRef, row: usize| {
+        datafusion_common::ScalarValue::try_from_array(column, row)
+            .map(|value| DfExpr::Literal(value, None))
+            .map_err(internal)
+    };
+    let schema = keys.schema();
+    if let [column] = keys.columns() {
+        let values: Result<Vec<_>> = (0..keys.num_rows()).map(|row| literal(column, row)).collect();
+        return Ok(is_in(col(schema.field(0).name()), values?));
+    }
+    let mut any: Option<DfExpr> = None;
+    for row in 0..keys.num_rows() {
+        let mut all: Option<DfExpr> = None;
+        for (field, column) in schema.fields().iter().zip(keys.columns()) {
+            let equal = col(field.name()).eq(literal(column, row)?);
+            all = Some(match all {
+                Some(others) => others.and(equal),
+                None => equal,
+            });
+        }
+        any = match (any, all) {
+            (Some(others), Some(all)) => Some(others.or(all)),
+            (others, all) => others.or(all),
+        };
+    }
+    any.ok_or_else(|| Error::invalid("keys", "is required"))
+}
+
+/// LanceDB answers in the order of its files; callers want that of their keys.
+fn in_key_order(found: &Rows, keys: &RecordBatch, names: &[&str]) -> Result<Rows> {
+    let internal = |e: arrow::error::ArrowError| Error::Internal(e.to_string());
+    let all = concat_batches(&found.schema, &found.batches).map_err(internal)?;
+    let columns: Vec<ArrayRef> = names
+        .iter()
+        .map(|name| {
+            all.column_by_name(name)
+                .cloned()
+                .ok_or_else(|| Error::Internal(format!("answer without key column {name}")))
+        })
+        .collect::<Result<_>>()?;
+    let fields = columns
+        .iter()
+        .map(|c| SortField::new(c.data_type().clone()))
+        .collect();
+    let converter = RowConverter::new(fields).map_err(internal)?;
+    let wanted = converter.convert_columns(keys.columns()).map_err(internal)?;
+    let mut position: HashMap<OwnedRow, u64> = HashMap::with_capacity(keys.num_rows());
+    for (i, key) in wanted.iter().enumerate() {
+        position.entry(key.owned()).or_insert(i as u64);
+    }
+    let have = converter.convert_columns(&columns).map_err(internal)?;
+    let mut order: Vec<(u64, u64)> = have
+        .iter()
+        .enumerate()
+        .map(|(row, key)| (position.get(&key.owned()).copied().unwrap_or(u64::MAX), row as u64))
+        .collect();
+    order.sort_unstable();
+    let rows: UInt64Array = order.into_iter().map(|(_, row)| row).collect();
+    let batch = take_record_batch(&all, &rows).map_err(internal)?;
+    Ok(Rows {
+        schema: found.schema.clone(),
+        batches: vec![batch],
+    })
+}
+
+fn project(rows: Rows, keep: &[&str]) -> Result<Rows> {
+    let internal = |e: arrow::error::ArrowError| Error::Internal(e.to_string());
+    let indices: Vec<usize> = keep
+        .iter()
+        .map(|name| rows.schema.index_of(name).map_err(internal))
+        .collect::<Result<_>>()?;
+    let schema: Schema = rows.schema.project(&indices).map_err(internal)?;
+    let batches: Result<Vec<_>> = rows
+        .batches
+        .iter()
+        .map(|batch| batch.project(&indices).map_err(internal))
+        .collect();
+    Ok(Rows {
+        schema: schema.into(),
+        batches: batches?,
+    })
+}

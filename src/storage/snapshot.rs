@@ -1,0 +1,131 @@
+//! One version of one table, opened once and shared by every read of it.
+
+use std::{pin::Pin, sync::Arc, time::SystemTime};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use futures::{Stream, TryStreamExt};
+use lancedb::{Table, arrow::SendableRecordBatchStream};
+use tokio::sync::OnceCell;
+
+use super::{error, index, versions::Commit};
+use crate::domain::{Result, TableName, index::IndexInfo, table::TableInfo};
+
+/// A table pinned to one version: it never changes and does no I/O to find out.
+pub struct Snapshot {
+    pub(super) name: TableName,
+    pub(super) table: Table,
+    pub(super) schema: SchemaRef,
+    commit: Commit,
+    indexes: OnceCell<Vec<IndexInfo>>,
+}
+
+/// Rows as they come, with the schema that they all have.
+pub struct Batches {
+    pub schema: SchemaRef,
+    pub stream: Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>,
+}
+
+/// Rows that are all there.
+#[derive(Debug)]
+pub struct Rows {
+    pub schema: SchemaRef,
+    pub batches: Vec<RecordBatch>,
+}
+
+impl Rows {
+    /// How many rows there are.
+    pub fn num_rows(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+}
+
+impl Batches {
+    pub(super) fn new(name: TableName, stream: SendableRecordBatchStream) -> Self {
+        let schema = stream.schema();
+        let stream = stream.map_err(move |e| error::in_table(&name, e));
+        Self {
+            schema,
+            stream: Box::pin(stream),
+        }
+    }
+
+    /// Waits for all of them.
+    pub async fn collect(self) -> Result<Rows> {
+        let batches = self.stream.try_collect().await?;
+        Ok(Rows {
+            schema: self.schema,
+            batches,
+        })
+    }
+}
+
+impl Snapshot {
+    pub(super) async fn of(name: TableName, table: Table) -> Result<Self> {
+        let schema = table
+            .schema()
+            .await
+            .map_err(|e| error::in_table(&name, e))?;
+        let dataset = error::dataset(&table).await?;
+        let commit = Commit::of(dataset.manifest());
+        Ok(Self {
+            name,
+            table,
+            schema,
+            commit,
+            indexes: OnceCell::new(),
+        })
+    }
+
+    /// The table's name.
+    pub fn name(&self) -> &TableName {
+        &self.name
+    }
+
+    /// The table's columns at this version.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The version's number.
+    pub fn version(&self) -> u64 {
+        self.commit.version
+    }
+
+    /// Which commit this is.
+    pub fn commit(&self) -> Commit {
+        self.commit
+    }
+
+    /// When it was committed.
+    pub fn committed_at(&self) -> SystemTime {
+        self.commit.time()
+    }
+
+    /// The indexes at this version, read once.
+    pub async fn indexes(&self) -> Result<&[IndexInfo]> {
+        let indexes = self
+            .indexes
+            .get_or_try_init(|| index::list(&self.name, &self.table))
+            .await?;
+        Ok(indexes)
+    }
+
+    /// Everything that DescribeTable answers.
+    pub async fn describe(&self) -> Result<TableInfo> {
+        let stats = self
+            .table
+            .stats()
+            .await
+            .map_err(|e| error::in_table(&self.name, e))?;
+        Ok(TableInfo {
+            schema: Arc::clone(&self.schema),
+            num_rows: stats.num_rows as u64,
+            num_deleted_rows: stats.num_deleted_rows.unwrap_or(0) as u64,
+            size_bytes: stats.total_bytes as u64,
+            num_fragments: stats.fragment_stats.num_fragments as u64,
+            num_small_fragments: stats.fragment_stats.num_small_fragments as u64,
+            version: self.commit.version,
+            indexes: self.indexes().await?.to_vec(),
+        })
+    }
+}

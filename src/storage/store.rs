@@ -1,0 +1,144 @@
+//! One LanceDB location.
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use lancedb::Session;
+use secrecy::ExposeSecret;
+use url::Url;
+
+use super::{Handle, Objects, Sessions, Snapshot, error};
+use crate::{
+    config::Location,
+    domain::{Error, Resource, Result, TableName},
+};
+
+/// A LanceDB location: its tables, and the objects that they are made of.
+pub struct Store {
+    connection: lancedb::Connection,
+    objects: Objects,
+}
+
+impl Store {
+    /// Opens a location. A local folder is created if it is not there; nothing
+    /// else is written.
+    pub async fn connect(location: &Location, sessions: &Sessions) -> Result<Self> {
+        if let Some(folder) = local_folder(&location.uri) {
+            std::fs::create_dir_all(&folder).map_err(|e| unreachable_location(location, &e))?;
+        }
+        let session: Arc<Session> = sessions.of(location);
+        let options: HashMap<String, String> = location
+            .storage_options
+            .iter()
+            .map(|(key, value)| (key.clone(), value.expose_secret().to_owned()))
+            .collect();
+        let objects = Objects::open(&location.uri, &session, options.clone())
+            .await
+            .map_err(|e| unreachable_location(location, &e))?;
+        let connection = lancedb::connect(&location.uri)
+            .session(session)
+            .storage_options(options)
+            .execute()
+            .await
+            .map_err(|e| unreachable_location(location, &e))?;
+        Ok(Self {
+            connection,
+            objects,
+        })
+    }
+
+    /// The raw objects of the location.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// Names of the tables, in byte order. Folders whose name is not a valid
+    /// table name are not ours and are left out.
+    pub async fn table_names(&self) -> Result<Vec<TableName>> {
+        let names = self
+            .connection
+            .table_names()
+            .execute()
+            .await
+            .map_err(error::from_lancedb)?;
+        Ok(names
+            .iter()
+            .filter_map(|name| TableName::parse(name).ok())
+            .collect())
+    }
+
+    /// Opens the newest version of a table, for writes and for what follows it.
+    pub async fn open(&self, name: &TableName) -> Result<Handle> {
+        let table = self
+            .connection
+            .open_table(name.as_str())
+            .execute()
+            .await
+            .map_err(|e| error::in_table(name, e))?;
+        Ok(Handle::new(name.clone(), table))
+    }
+
+    /// Opens one version of a table, pinned.
+    pub async fn open_version(&self, name: &TableName, version: u64) -> Result<Snapshot> {
+        let table = self
+            .connection
+            .open_table(name.as_str())
+            .version(version)
+            .execute()
+            .await
+            .map_err(|e| match error::in_table(name, e) {
+                Error::NotFound { .. } => {
+                    Error::not_found(Resource::Version, format!("{name}@{version}"))
+                }
+                other => other,
+            })?;
+        Snapshot::of(name.clone(), table).await
+    }
+
+    /// Creates a table of these rows, none for an empty one.
+    pub async fn create(
+        &self,
+        name: &TableName,
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+    ) -> Result<Handle> {
+        let request = if batches.is_empty() {
+            self.connection.create_empty_table(name.as_str(), schema)
+        } else {
+            self.connection.create_table(name.as_str(), batches)
+        };
+        let table = request
+            .execute()
+            .await
+            .map_err(|e| error::in_table(name, e))?;
+        Ok(Handle::new(name.clone(), table))
+    }
+
+    /// Drops a table with all its files.
+    pub async fn drop_table(&self, name: &TableName) -> Result<()> {
+        self.connection
+            .drop_table(name.as_str(), &[])
+            .await
+            .map_err(|e| error::in_table(name, e))
+    }
+}
+
+/// The folder of a `file` URI.
+fn local_folder(uri: &str) -> Option<PathBuf> {
+    let url = Url::parse(uri).ok()?;
+    (url.scheme() == "file")
+        .then(|| url.to_file_path().ok())
+        .flatten()
+}
+
+/// The text names the connection and the cause, not the credentials.
+fn unreachable_location(location: &Location, cause: &dyn std::error::Error) -> Error {
+    Error::Unavailable {
+        reason: "LOCATION_UNREACHABLE",
+        message: format!(
+            "connection '{}' could not be opened: {cause}",
+            location.name
+        ),
+        retry_after: std::time::Duration::from_secs(1),
+    }
+}

@@ -1,0 +1,142 @@
+//! What one version of a table consists of: for replication.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, SystemTime},
+};
+
+use arrow::{
+    array::{AsArray, RecordBatch},
+    compute::cast,
+    datatypes::{DataType, Int64Type},
+};
+use futures::TryStreamExt;
+use lance::dataset::files::TrackedFilesOptions;
+use lance_table::format::Manifest;
+
+use super::{Handle, error};
+use crate::domain::{Error, Result};
+
+/// One commit of one table. The number alone is no identity: dropping and
+/// re-creating a table begins again at 1. The time of the commit, in
+/// nanoseconds and part of the copied manifest, tells the two apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Commit {
+    pub version: u64,
+    /// Nanoseconds since 1970-01-01T00:00:00Z.
+    pub timestamp_nanos: u128,
+}
+
+impl Commit {
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        Self {
+            version: manifest.version,
+            timestamp_nanos: manifest.timestamp_nanos,
+        }
+    }
+
+    /// When it was committed.
+    pub fn time(&self) -> SystemTime {
+        let nanos = u64::try_from(self.timestamp_nanos).unwrap_or(u64::MAX);
+        SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos)
+    }
+}
+
+/// The files of one version, relative to the table's folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VersionFiles {
+    /// Data, deletion, index and transaction files.
+    pub files: BTreeSet<String>,
+    /// The manifest: its presence publishes the version.
+    pub manifest: String,
+}
+
+impl Handle {
+    /// The numbers of all versions that are there, ascending.
+    pub async fn version_numbers(&self) -> Result<Vec<u64>> {
+        let dataset = error::dataset(&self.table).await?;
+        let refs = dataset
+            .version_refs()
+            .await
+            .map_err(|e| error::in_table(&self.name, e.into()))?;
+        Ok(refs.into_iter().map(|r| r.version).collect())
+    }
+
+    /// The commit of a version, or `None` if that version is not there.
+    pub async fn commit_of(&self, version: u64) -> Result<Option<Commit>> {
+        let dataset = error::dataset(&self.table).await?;
+        if dataset.manifest().version == version {
+            return Ok(Some(Commit::of(dataset.manifest())));
+        }
+        if !self.version_numbers().await?.contains(&version) {
+            return Ok(None);
+        }
+        match dataset.checkout_version(version).await {
+            Ok(old) => Ok(Some(Commit::of(old.manifest()))),
+            Err(e) => Err(error::in_table(&self.name, e.into())),
+        }
+    }
+
+    /// Why this table cannot be copied file by file, if it cannot.
+    pub async fn not_copyable(&self) -> Result<Option<&'static str>> {
+        let dataset = error::dataset(&self.table).await?;
+        let manifest = dataset.manifest();
+        Ok(if !manifest.base_paths.is_empty() {
+            Some("the table refers to files outside its folder (base paths or a shallow clone)")
+        } else if manifest.branch.is_some() {
+            Some("the table is a branch")
+        } else if manifest.schema.fields_pre_order().any(|f| f.is_blob_v2()) {
+            Some("the table has blob columns whose bytes are in side files")
+        } else {
+            None
+        })
+    }
+
+    /// The files of every version from `first` on, by version.
+    pub async fn version_files(&self, first: u64) -> Result<BTreeMap<u64, VersionFiles>> {
+        let dataset = error::dataset(&self.table).await?;
+        let mut rows = dataset
+            .tracked_files_with_options(TrackedFilesOptions {
+                min_version: Some(first),
+                progress: None,
+            })
+            .await;
+        let mut versions = BTreeMap::new();
+        while let Some(batch) = rows
+            .try_next()
+            .await
+            .map_err(|e| error::from_chain(&e))?
+        {
+            add_files(&batch, &mut versions)?;
+        }
+        Ok(versions)
+    }
+}
+
+fn add_files(batch: &RecordBatch, versions: &mut BTreeMap<u64, VersionFiles>) -> Result<()> {
+    let column = |name: &str| {
+        batch
+            .column_by_name(name)
+            .ok_or_else(|| Error::Internal(format!("tracked files have no column {name}")))
+    };
+    let text = |name: &str| {
+        cast(column(name)?, &DataType::Utf8).map_err(|e| Error::Internal(e.to_string()))
+    };
+    let numbers = column("version")?;
+    let (paths, kinds) = (text("path")?, text("type")?);
+    let numbers = numbers.as_primitive::<Int64Type>();
+    let (paths, kinds) = (paths.as_string::<i32>(), kinds.as_string::<i32>());
+    for row in 0..batch.num_rows() {
+        // Lance keeps version numbers as u64 and shows them as i64 here.
+        let files: &mut VersionFiles = versions
+            .entry(numbers.value(row).cast_unsigned())
+            .or_default();
+        let path = paths.value(row).to_owned();
+        if kinds.value(row) == "manifest" {
+            files.manifest = path;
+        } else {
+            files.files.insert(path);
+        }
+    }
+    Ok(())
+}
