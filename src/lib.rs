@@ -9,4 +9,8 @@
 pub mod config;
 pub mod domain;
 pub mod proto;
+pub mod connection;
+pub mod replication;
+pub mod router;
+pub mod telemetry;
 pub mod storage;

@@ -1,0 +1,239 @@
+//! A connection to a LanceDB location in this process.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::Catalog;
+use crate::{
+    config::Location,
+    domain::{Error, Result, Role, TableName, view::ConnectionState},
+    storage::{ObjectError, Sessions, Snapshot, Store},
+};
+
+/// The object that says which location this is. It is how a probe tells a
+/// location from an empty folder where its disk was.
+const IDENTITY: &str = "_lancegate/id";
+
+/// One place that answers.
+pub struct Connection {
+    name: Arc<str>,
+    role: Role,
+    location: Location,
+    store: ArcSwapOption<Store>,
+    identity: ArcSwapOption<String>,
+    catalog: Catalog,
+    status: ArcSwap<Status>,
+    table_errors: Mutex<HashMap<TableName, String>>,
+    reads: AtomicU64,
+    suspicion: Notify,
+}
+
+/// What is known of a connection's health.
+#[derive(Debug, Clone)]
+pub struct Status {
+    pub state: ConnectionState,
+    pub since: SystemTime,
+    /// What went wrong last, and when.
+    pub last_error: Option<(String, SystemTime)>,
+}
+
+impl Connection {
+    /// A connection that has not been opened yet.
+    pub fn new(role: Role, location: Location) -> Self {
+        Self {
+            name: location.name.as_str().into(),
+            role,
+            location,
+            store: ArcSwapOption::empty(),
+            identity: ArcSwapOption::empty(),
+            catalog: Catalog::default(),
+            status: ArcSwap::from_pointee(Status {
+                state: ConnectionState::Connecting,
+                since: SystemTime::now(),
+                last_error: None,
+            }),
+            table_errors: Mutex::default(),
+            reads: AtomicU64::new(0),
+            suspicion: Notify::new(),
+        }
+    }
+
+    /// Its name in the configuration.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What it is for.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The tables that it serves.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Its health, as last seen.
+    pub fn status(&self) -> Arc<Status> {
+        self.status.load_full()
+    }
+
+    /// Whether it can be used.
+    pub fn state(&self) -> ConnectionState {
+        self.status.load().state
+    }
+
+    /// The location, once it has been opened.
+    pub fn store(&self) -> Result<Arc<Store>> {
+        self.store.load_full().ok_or_else(|| Error::Unavailable {
+            reason: "CONNECTION_NOT_READY",
+            message: format!("connection '{}' has not been opened yet", self.name),
+            retry_after: Duration::from_secs(1),
+        })
+    }
+
+    /// The identity of the location, once known.
+    pub fn identity(&self) -> Option<Arc<String>> {
+        self.identity.load_full()
+    }
+
+    /// Opens the location if it is not open, and learns its identity. A location
+    /// that cannot be written to has none, and is known by answering alone.
+    pub async fn open(&self, sessions: &Sessions) -> Result<Arc<Store>> {
+        if let Some(store) = self.store.load_full() {
+            return Ok(store);
+        }
+        let store = Arc::new(Store::connect(&self.location, sessions).await?);
+        let objects = store.objects();
+        let fresh = uuid::Uuid::new_v4().to_string();
+        let identity = match objects.get(IDENTITY).await {
+            Ok(bytes) => Some(bytes),
+            Err(ObjectError::NotFound(_)) => {
+                match objects.put_if_absent(IDENTITY, Bytes::from(fresh)).await {
+                    Ok(_) => Some(objects.get(IDENTITY).await.map_err(unavailable)?),
+                    Err(e) => {
+                        tracing::warn!(connection = %self.name, error = %e, "the location takes no writes");
+                        None
+                    }
+                }
+            }
+            Err(e) => return Err(unavailable(e)),
+        };
+        let identity = identity.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        self.identity.store(identity.map(Arc::new));
+        self.store.store(Some(Arc::clone(&store)));
+        Ok(store)
+    }
+
+    /// Asks the location something cheap: whether it is still the same one.
+    pub async fn probe(&self) -> Result<()> {
+        let store = self.store()?;
+        let Some(identity) = self.identity() else {
+            return store.table_names().await.map(drop);
+        };
+        match store.objects().get(IDENTITY).await {
+            Ok(bytes) if bytes == identity.as_bytes() => Ok(()),
+            Ok(_) => Err(gone("the location is another one than at the start")),
+            Err(ObjectError::NotFound(_)) => Err(gone("the location's folder or prefix is gone")),
+            Err(e) => Err(unavailable(e)),
+        }
+    }
+
+    /// Notes how the connection is. Answers whether its state changed.
+    pub fn set_state(&self, state: ConnectionState, error: Option<&Error>) -> bool {
+        let old = self.status.load_full();
+        let now = SystemTime::now();
+        let changed = old.state != state;
+        let last_error = match error {
+            Some(error) => Some((error.to_string(), now)),
+            None => old.last_error.clone(),
+        };
+        if changed || error.is_some() {
+            self.status.store(Arc::new(Status {
+                state,
+                since: if changed { now } else { old.since },
+                last_error,
+            }));
+        }
+        changed
+    }
+
+    /// Notes an error that does not change the state.
+    pub fn note_error(&self, error: &Error) {
+        self.set_state(self.state(), Some(error));
+        self.suspicion.notify_one();
+    }
+
+    /// Waits until somebody had trouble with this connection.
+    pub async fn suspected(&self) {
+        self.suspicion.notified().await;
+    }
+
+    /// Notes why a table is not replicated to this connection, or that it is.
+    pub fn set_table_error(&self, table: &TableName, error: Option<String>) {
+        let mut errors = self
+            .table_errors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match error {
+            Some(error) => errors.insert(table.clone(), error),
+            None => errors.remove(table),
+        };
+    }
+
+    /// Why tables are not replicated to this connection, by table.
+    pub fn table_errors(&self) -> HashMap<TableName, String> {
+        self.table_errors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Counts an answered read.
+    pub fn count_read(&self) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Reads answered since the start.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// One version of a table: the served one if it is that, else opened anew.
+    pub async fn snapshot_at(&self, table: &TableName, version: u64) -> Result<Arc<Snapshot>> {
+        match self.catalog.get(table) {
+            Some(served) if served.version() == version => Ok(served),
+            _ => {
+                let store = self.store()?;
+                Ok(Arc::new(store.open_version(table, version).await?))
+            }
+        }
+    }
+}
+
+fn gone(message: &str) -> Error {
+    Error::Unavailable {
+        reason: "LOCATION_GONE",
+        message: message.to_owned(),
+        retry_after: Duration::from_secs(5),
+    }
+}
+
+fn unavailable(error: ObjectError) -> Error {
+    tracing::warn!(detail = %error, "object store error");
+    Error::Unavailable {
+        reason: "STORAGE_UNAVAILABLE",
+        message: "the location did not answer as it should".into(),
+        retry_after: Duration::from_secs(1),
+    }
+}

@@ -1,0 +1,17 @@
+//! The connections: places that answer reads or take writes.
+//!
+//! Requests read what a connection knows and never write it: its catalog is
+//! written by the task that follows it (or by the primary after a commit), its
+//! state by the task that watches it.
+
+mod catalog;
+mod embedded;
+mod follow;
+mod primary;
+mod watch;
+
+pub use catalog::{Catalog, Entry};
+pub use embedded::{Connection, Status};
+pub use follow::follow;
+pub use primary::{Head, Primary};
+pub use watch::{ProbeResult, watch};

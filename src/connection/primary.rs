@@ -1,0 +1,292 @@
+//! The primary: the only connection that is written to.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::{OwnedMutexGuard, watch};
+
+use super::{Connection, follow::is_current};
+use crate::{
+    domain::{Error, Resource, Result, TableName},
+    storage::{Handle, Snapshot},
+};
+
+/// Commit times remembered per table, for the age of a lag.
+const REMEMBERED_COMMITS: usize = 1024;
+
+/// The primary connection and the newest version of each of its tables.
+pub struct Primary {
+    connection: Arc<Connection>,
+    tables: Mutex<HashMap<TableName, Arc<Table>>>,
+    /// Counts changes of the catalog; replication waits on it.
+    changes: watch::Sender<u64>,
+}
+
+/// One table of the primary. The lane is held by one write at a time, so that
+/// concurrent upserts of the same new keys do not each insert them.
+struct Table {
+    lane: Arc<tokio::sync::Mutex<()>>,
+    head: Mutex<Option<Head>>,
+    commits: Mutex<VecDeque<(u64, SystemTime)>>,
+}
+
+/// An open handle on the newest version.
+#[derive(Clone)]
+pub struct Head(Handle);
+
+impl Head {
+    /// The handle.
+    pub fn handle(&self) -> &Handle {
+        &self.0
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Primary {
+    /// A primary on this connection.
+    pub fn new(connection: Arc<Connection>) -> Self {
+        Self {
+            connection,
+            tables: Mutex::default(),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// The connection.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// Wakes at every change of the catalog.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn table(&self, name: &TableName) -> Arc<Table> {
+        let mut tables = lock(&self.tables);
+        let table = tables.entry(name.clone()).or_insert_with(|| {
+            Arc::new(Table {
+                lane: Arc::default(),
+                head: Mutex::default(),
+                commits: Mutex::default(),
+            })
+        });
+        Arc::clone(table)
+    }
+
+    /// The handle on the newest known version of a table.
+    pub async fn head(&self, name: &TableName) -> Result<Head> {
+        // Unknown names leave nothing behind: they cost no memory.
+        if let Some(table) = lock(&self.tables).get(name)
+            && let Some(head) = lock(&table.head).clone()
+        {
+            return Ok(head);
+        }
+        let handle = self.connection.store()?.open(name).await?;
+        let head = Head(handle);
+        *lock(&self.table(name).head) = Some(head.clone());
+        Ok(head)
+    }
+
+    /// Takes a table's lane: until the guard is dropped nobody else writes it
+    /// through this server.
+    async fn lane(&self, name: &TableName) -> OwnedMutexGuard<()> {
+        let lane = Arc::clone(&self.table(name).lane);
+        lane.lock_owned().await
+    }
+
+    /// Runs a write in the table's lane and serves what it made. The write goes
+    /// on when the caller goes away: a commit that was begun is finished.
+    pub async fn write<T, F, Fut>(self: &Arc<Self>, name: &TableName, write: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(Handle) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T>> + Send,
+    {
+        let (primary, name) = (Arc::clone(self), name.clone());
+        finished(tokio::spawn(async move {
+            // Opened first, so that an unknown table has no lane.
+            primary.head(&name).await?;
+            let _lane = primary.lane(&name).await;
+            primary.commit(&name, write).await
+        }))
+        .await
+    }
+
+    /// The same outside the lane, for what takes long and what Lance can order
+    /// with writes by itself: indexes and compaction.
+    pub async fn maintain<T, F, Fut>(self: &Arc<Self>, name: &TableName, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(Handle) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T>> + Send,
+    {
+        let (primary, name) = (Arc::clone(self), name.clone());
+        finished(tokio::spawn(
+            async move { primary.commit(&name, work).await },
+        ))
+        .await
+    }
+
+    async fn commit<T, F, Fut>(&self, name: &TableName, work: F) -> Result<T>
+    where
+        F: FnOnce(Handle) -> Fut,
+        Fut: Future<Output = Result<T>>,
+    {
+        let head = self.head(name).await?;
+        let outcome = work(head.handle().clone()).await;
+        // Also after an error: part of the work may have been committed.
+        let served = self.serve(head.handle()).await;
+        let answer = outcome?;
+        served?;
+        Ok(answer)
+    }
+
+    /// Serves the version that a handle sees.
+    async fn serve(&self, handle: &Handle) -> Result<()> {
+        let snapshot = Arc::new(handle.snapshot().await?);
+        self.connection.catalog().advance(&snapshot);
+        self.announce(&snapshot);
+        Ok(())
+    }
+
+    fn announce(&self, snapshot: &Snapshot) {
+        let table = self.table(snapshot.name());
+        let mut commits = lock(&table.commits);
+        if commits.back().is_none_or(|(v, _)| *v < snapshot.version()) {
+            commits.push_back((snapshot.version(), snapshot.committed_at()));
+            if commits.len() > REMEMBERED_COMMITS {
+                commits.pop_front();
+            }
+        }
+        drop(commits);
+        self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// For how long the primary has been ahead of this version of a table.
+    pub fn ahead_since(&self, name: &TableName, version: u64) -> Option<SystemTime> {
+        let table = Arc::clone(lock(&self.tables).get(name)?);
+        let commits = lock(&table.commits);
+        commits
+            .iter()
+            .find_map(|(v, at)| (*v > version).then_some(*at))
+    }
+
+    /// How far a version of a table is behind the newest known one.
+    pub fn lag(&self, name: &TableName, version: u64) -> crate::domain::view::Lag {
+        let newest = self.connection.catalog().version(name).unwrap_or(version);
+        let versions = newest.saturating_sub(version);
+        let age = match versions {
+            0 => Duration::ZERO,
+            _ => self
+                .ahead_since(name, version)
+                .and_then(|since| since.elapsed().ok())
+                .unwrap_or_default(),
+        };
+        crate::domain::view::Lag { versions, age }
+    }
+
+    /// Creates a table and serves it.
+    pub async fn create<F, Fut>(self: &Arc<Self>, name: &TableName, create: F) -> Result<u64>
+    where
+        F: FnOnce(Arc<crate::storage::Store>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Handle>> + Send,
+    {
+        let (primary, name) = (Arc::clone(self), name.clone());
+        finished(tokio::spawn(async move {
+            let store = primary.connection.store()?;
+            let _lane = primary.lane(&name).await;
+            let handle = match create(store).await {
+                Ok(handle) => handle,
+                Err(e) => {
+                    // A name that was refused leaves nothing behind.
+                    lock(&primary.tables).retain(|n, t| *n != name || lock(&t.head).is_some());
+                    return Err(e);
+                }
+            };
+            let snapshot = Arc::new(handle.snapshot().await?);
+            let table = primary.table(&name);
+            *lock(&table.head) = Some(Head(handle));
+            lock(&table.commits).clear();
+            primary.connection.catalog().replace(&snapshot);
+            primary.announce(&snapshot);
+            Ok(snapshot.version())
+        }))
+        .await
+    }
+
+    /// Drops a table.
+    pub async fn drop_table(self: &Arc<Self>, name: &TableName) -> Result<()> {
+        let (primary, name) = (Arc::clone(self), name.clone());
+        finished(tokio::spawn(async move {
+            let store = primary.connection.store()?;
+            // Refused before anything changes.
+            store.open(&name).await?;
+            let _lane = primary.lane(&name).await;
+            primary.connection.catalog().remove(&name);
+            let dropped = store.drop_table(&name).await;
+            lock(&primary.tables).remove(&name);
+            primary.changes.send_modify(|n| *n += 1);
+            dropped
+        }))
+        .await
+    }
+
+    /// Looks for commits of other writers, re-creation and dropping included.
+    pub(super) async fn refresh(&self, name: &TableName) -> Result<()> {
+        let served = self.connection.catalog().get(name);
+        if served.is_some() {
+            let head = self.head(name).await;
+            match head {
+                Ok(head) if is_current(&head).await? => return Ok(()),
+                Ok(_) | Err(Error::NotFound { .. }) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        // Something changed: look again when no write of ours is under way.
+        let store = self.connection.store()?;
+        let _lane = self.lane(name).await;
+        let handle = match store.open(name).await {
+            Ok(handle) => handle,
+            Err(Error::NotFound {
+                kind: Resource::Table,
+                ..
+            }) => {
+                self.connection.catalog().remove(name);
+                lock(&self.tables).remove(name);
+                if served.is_some() {
+                    self.changes.send_modify(|n| *n += 1);
+                }
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        let snapshot = Arc::new(handle.snapshot().await?);
+        let served = self.connection.catalog().get(name);
+        if served.is_some_and(|served| served.commit() == snapshot.commit()) {
+            return Ok(());
+        }
+        let table = self.table(name);
+        *lock(&table.head) = Some(Head(handle));
+        let mut commits = lock(&table.commits);
+        if commits.back().is_some_and(|(v, _)| *v >= snapshot.version()) {
+            commits.clear();
+        }
+        drop(commits);
+        self.connection.catalog().replace(&snapshot);
+        self.announce(&snapshot);
+        Ok(())
+    }
+}
+
+/// Waits for a task of ours. It is never aborted, so it fails only by a panic.
+async fn finished<T>(task: tokio::task::JoinHandle<Result<T>>) -> Result<T> {
+    task.await
+        .unwrap_or_else(|e| Err(Error::Internal(format!("a write stopped half-way: {e}"))))
+}

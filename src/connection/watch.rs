@@ -1,0 +1,96 @@
+//! The task that opens a connection, probes it, and writes its state.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::Connection;
+use crate::{
+    config::Health,
+    domain::{Error, view::ConnectionState},
+    storage::Sessions,
+};
+
+/// What one probe told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeResult {
+    /// The state is what it was.
+    Same,
+    /// The connection answers again, or for the first time.
+    CameUp,
+    /// The connection is taken out.
+    WentDown,
+}
+
+/// Probes until `stop`, and tells `changed` of each change of state. A
+/// connection that is not up is probed every second at least: it is not
+/// serving anyway, and somebody is waiting for it.
+pub async fn watch(
+    connection: Arc<Connection>,
+    sessions: Arc<Sessions>,
+    health: Health,
+    changed: impl Fn(ProbeResult),
+    stop: CancellationToken,
+) {
+    let mut failures = 0;
+    loop {
+        let result = probe_once(&connection, &sessions, health, &mut failures).await;
+        if result != ProbeResult::Same {
+            changed(result);
+        }
+        let pause = match connection.state() {
+            ConnectionState::Up if failures == 0 => health.probe_interval,
+            _ => health.probe_interval.min(Duration::from_secs(1)),
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = connection.suspected() => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn probe_once(
+    connection: &Connection,
+    sessions: &Sessions,
+    health: Health,
+    failures: &mut u32,
+) -> ProbeResult {
+    let probe = async {
+        connection.open(sessions).await?;
+        connection.probe().await
+    };
+    let outcome = timeout(health.probe_timeout, probe)
+        .await
+        .unwrap_or_else(|_| {
+            Err(Error::Unavailable {
+                reason: "PROBE_TIMEOUT",
+                message: format!("no answer within {:?}", health.probe_timeout),
+                retry_after: health.probe_interval,
+            })
+        });
+    match outcome {
+        Ok(()) => {
+            *failures = 0;
+            if connection.set_state(ConnectionState::Up, None) {
+                tracing::info!(connection = %connection.name(), role = connection.role().as_str(), "connection is up");
+                return ProbeResult::CameUp;
+            }
+        }
+        Err(error) => {
+            *failures += 1;
+            let was_up = connection.state() == ConnectionState::Up;
+            let state = if was_up && *failures < health.failure_threshold {
+                ConnectionState::Up
+            } else {
+                ConnectionState::Down
+            };
+            if connection.set_state(state, Some(&error)) {
+                tracing::warn!(connection = %connection.name(), %error, "connection is down");
+                return ProbeResult::WentDown;
+            }
+        }
+    }
+    ProbeResult::Same
+}

@@ -1,0 +1,30 @@
+//! What can stop a copy.
+
+use crate::{domain::Error, storage::ObjectError};
+
+/// Why a table, or a whole replica, is not brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicationError {
+    /// The primary or the replica did not do what was asked.
+    #[error("{0}")]
+    Storage(#[from] Error),
+    /// An object of the primary or the replica.
+    #[error("{0}")]
+    Object(#[from] ObjectError),
+    /// A file to copy is gone: the primary was pruned meanwhile. Planning again
+    /// from a newer version mends it.
+    #[error("the primary's file '{0}' is gone: planning again")]
+    SourceGone(String),
+    /// The replica has other bytes than the primary at the same version.
+    #[error("the replica has another version {version} than the primary: its copy diverged")]
+    Diverged { version: u64 },
+    /// The table refers to what is not in its folder.
+    #[error("not replicated: {0}")]
+    NotCopyable(&'static str),
+    /// The folder is a copy of another primary, or was not made by replication.
+    #[error("{0}")]
+    NotOurs(String),
+    /// The primary or the replica is not up.
+    #[error("connection '{0}' is not up")]
+    NotUp(String),
+}

@@ -1,0 +1,19 @@
+//! Replication: each new version of each table of the primary is copied to each
+//! replica, verbatim, files first and manifest last. Nothing here knows gRPC.
+//!
+//! A replica's folder carries the identity of the primary that it is a copy of.
+//! Only a folder that does is ever changed, and only while the primary's own
+//! identity can be read: so neither a wrong configuration nor a primary whose
+//! disk is missing can empty a replica.
+
+mod copy;
+mod drop;
+mod error;
+mod marker;
+mod plan;
+mod replica;
+mod run;
+mod table;
+
+pub use error::ReplicationError;
+pub use run::replicate;

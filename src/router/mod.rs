@@ -1,0 +1,8 @@
+//! Routing: which connection answers, and the walk from the decision to the
+//! connection. The decision is a pure function of the request and a view.
+
+mod choose;
+mod execute;
+
+pub use choose::{ReadRequest, choose, primary_only};
+pub use execute::Router;
