@@ -4,14 +4,14 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::Catalog;
 use crate::{
@@ -24,6 +24,27 @@ use crate::{
 /// location from an empty folder where its disk was.
 const IDENTITY: &str = "_lancegate/id";
 
+/// Wakes whoever waits for a connection to come up, go down or be loaded.
+#[derive(Clone)]
+pub struct Events(watch::Sender<u64>);
+
+impl Default for Events {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
+
+impl Events {
+    /// Wakes at the next event.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
+    }
+
+    fn announce(&self) {
+        self.0.send_modify(|n| *n += 1);
+    }
+}
+
 /// One place that answers.
 pub struct Connection {
     name: Arc<str>,
@@ -35,7 +56,9 @@ pub struct Connection {
     status: ArcSwap<Status>,
     table_errors: Mutex<HashMap<TableName, String>>,
     reads: AtomicU64,
+    loaded: AtomicBool,
     suspicion: Notify,
+    events: Events,
 }
 
 /// What is known of a connection's health.
@@ -49,7 +72,7 @@ pub struct Status {
 
 impl Connection {
     /// A connection that has not been opened yet.
-    pub fn new(role: Role, location: Location) -> Self {
+    pub fn new(role: Role, location: Location, events: Events) -> Self {
         Self {
             name: location.name.as_str().into(),
             role,
@@ -64,7 +87,9 @@ impl Connection {
             }),
             table_errors: Mutex::default(),
             reads: AtomicU64::new(0),
+            loaded: AtomicBool::new(false),
             suspicion: Notify::new(),
+            events,
         }
     }
 
@@ -165,7 +190,22 @@ impl Connection {
                 last_error,
             }));
         }
+        if changed {
+            self.events.announce();
+        }
         changed
+    }
+
+    /// Whether it is up and its tables were looked up.
+    pub fn serves(&self) -> bool {
+        self.state() == ConnectionState::Up && self.loaded.load(Ordering::Acquire)
+    }
+
+    /// Notes that its tables were looked up.
+    pub(super) fn set_loaded(&self) {
+        if !self.loaded.swap(true, Ordering::AcqRel) {
+            self.events.announce();
+        }
     }
 
     /// Notes an error that does not change the state.

@@ -1,12 +1,13 @@
 //! Following a location that others may write to: the primary, and replicas that
 //! something else copies to.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
 
-use super::{Connection, Head, Primary};
-use crate::domain::{Error, Result, TableName};
+use super::{Connection, Events, Head, Primary};
+use crate::domain::{Error, Result, TableName, view::ConnectionState};
 
 /// Tables looked at concurrently: each look is a request or two to the store.
 const PARALLEL_LOOKS: usize = 8;
@@ -29,18 +30,50 @@ pub async fn follow(target: &impl Follow) -> Result<Vec<(TableName, Error)>> {
         .filter_map(|(table, outcome)| async move { Some((table.clone(), outcome.err()?)) })
         .collect()
         .await;
+    target.connection().set_loaded();
     Ok(failures)
 }
 
+/// Follows a location until `stop`: every `interval`, and as soon as it is up.
+pub async fn keep_following(
+    target: impl Follow,
+    events: Events,
+    interval: Duration,
+    stop: CancellationToken,
+) {
+    let mut events = events.subscribe();
+    let connection = target.connection();
+    loop {
+        events.mark_unchanged();
+        let up = connection.state() == ConnectionState::Up;
+        if up {
+            match follow(&target).await {
+                Ok(failures) => {
+                    for (table, error) in failures {
+                        tracing::warn!(connection = %connection.name(), %table, %error, "table not opened");
+                    }
+                }
+                Err(error) => connection.note_error(&error),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            // While it is up there is nothing to hear of but others.
+            Ok(()) = events.changed(), if !up => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
 /// What can be followed.
-pub trait Follow: Sync {
+pub trait Follow: Send + Sync {
     /// The connection whose catalog is kept.
     fn connection(&self) -> &Connection;
     /// Brings one table up to date.
     fn look(&self, table: &TableName) -> impl Future<Output = Result<()>> + Send;
 }
 
-impl Follow for Primary {
+impl Follow for Arc<Primary> {
     fn connection(&self) -> &Connection {
         Primary::connection(self)
     }

@@ -11,7 +11,7 @@ mod primary;
 mod watch;
 
 pub use catalog::{Catalog, Entry};
-pub use embedded::{Connection, Status};
-pub use follow::follow;
+pub use embedded::{Connection, Events, Status};
+pub use follow::{Follow, follow, keep_following};
 pub use primary::{Head, Primary};
-pub use watch::{ProbeResult, watch};
+pub use watch::watch;

@@ -94,6 +94,15 @@ impl Primary {
         Ok(head)
     }
 
+    /// The newest known version of a table.
+    pub async fn snapshot(&self, name: &TableName) -> Result<Arc<Snapshot>> {
+        match self.connection.catalog().get(name) {
+            Some(served) => Ok(served),
+            // Created by another writer since the last look.
+            None => Ok(Arc::new(self.head(name).await?.handle().snapshot().await?)),
+        }
+    }
+
     /// Takes a table's lane: until the guard is dropped nobody else writes it
     /// through this server.
     async fn lane(&self, name: &TableName) -> OwnedMutexGuard<()> {

@@ -12,33 +12,17 @@ use crate::{
     storage::Sessions,
 };
 
-/// What one probe told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProbeResult {
-    /// The state is what it was.
-    Same,
-    /// The connection answers again, or for the first time.
-    CameUp,
-    /// The connection is taken out.
-    WentDown,
-}
-
-/// Probes until `stop`, and tells `changed` of each change of state. A
-/// connection that is not up is probed every second at least: it is not
-/// serving anyway, and somebody is waiting for it.
+/// Probes until `stop`. A connection that is not up is probed every second at
+/// least: it is not serving anyway, and somebody is waiting for it.
 pub async fn watch(
     connection: Arc<Connection>,
     sessions: Arc<Sessions>,
     health: Health,
-    changed: impl Fn(ProbeResult),
     stop: CancellationToken,
 ) {
     let mut failures = 0;
     loop {
-        let result = probe_once(&connection, &sessions, health, &mut failures).await;
-        if result != ProbeResult::Same {
-            changed(result);
-        }
+        probe_once(&connection, &sessions, health, &mut failures).await;
         let pause = match connection.state() {
             ConnectionState::Up if failures == 0 => health.probe_interval,
             _ => health.probe_interval.min(Duration::from_secs(1)),
@@ -56,7 +40,7 @@ async fn probe_once(
     sessions: &Sessions,
     health: Health,
     failures: &mut u32,
-) -> ProbeResult {
+) {
     let probe = async {
         connection.open(sessions).await?;
         connection.probe().await
@@ -75,7 +59,6 @@ async fn probe_once(
             *failures = 0;
             if connection.set_state(ConnectionState::Up, None) {
                 tracing::info!(connection = %connection.name(), role = connection.role().as_str(), "connection is up");
-                return ProbeResult::CameUp;
             }
         }
         Err(error) => {
@@ -88,9 +71,7 @@ async fn probe_once(
             };
             if connection.set_state(state, Some(&error)) {
                 tracing::warn!(connection = %connection.name(), %error, "connection is down");
-                return ProbeResult::WentDown;
             }
         }
     }
-    ProbeResult::Same
 }

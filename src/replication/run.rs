@@ -7,7 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{ReplicationError, drop::Dropper, replica::Replica};
 use crate::{
     config::Replication,
-    connection::{Connection, Primary},
+    connection::{Connection, Events, Primary},
     domain::Error,
 };
 
@@ -20,6 +20,7 @@ pub async fn replicate(
     primary: Arc<Primary>,
     replica: Arc<Connection>,
     options: Replication,
+    events: Events,
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
@@ -29,10 +30,12 @@ pub async fn replicate(
         stop: stop.clone(),
     };
     let mut changes = primary.changes();
+    let mut events = events.subscribe();
     let mut replica = Replica::new(primary, replica, options, dropper);
     loop {
         // Marked before the round: a change during it causes another one.
         changes.mark_unchanged();
+        events.mark_unchanged();
         let complete = match replica.round().await {
             Ok(complete) => complete,
             Err(error) => {
@@ -48,6 +51,8 @@ pub async fn replicate(
         };
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
+            // A connection that comes up is not kept waiting for the pause.
+            Ok(()) = events.changed() => {}
             () = pause => {}
             () = stop.cancelled() => return,
         }

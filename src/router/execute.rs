@@ -46,6 +46,11 @@ impl Router {
         std::iter::once(self.primary.connection()).chain(&self.replicas)
     }
 
+    /// The replicas, in the order of the configuration.
+    pub fn replicas(&self) -> &[Arc<Connection>] {
+        &self.replicas
+    }
+
     fn view(&self, table: &TableName) -> Vec<ConnectionView> {
         self.connections()
             .map(|c| look(c, c.catalog().version(table)))

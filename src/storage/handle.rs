@@ -36,6 +36,14 @@ impl Handle {
         Snapshot::of(self.name.clone(), pinned).await
     }
 
+    /// The number of the version that this handle sees.
+    pub async fn version(&self) -> Result<u64> {
+        self.table
+            .version()
+            .await
+            .map_err(|e| error::in_table(&self.name, e))
+    }
+
     /// Whether the location holds another newest version than this handle sees,
     /// or another table of the same name.
     pub async fn is_behind(&self) -> Result<bool> {

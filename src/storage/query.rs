@@ -41,7 +41,8 @@ impl Snapshot {
         .map_err(|e| error::in_table(&self.name, e))?;
         let batches = Batches::new(self.name.clone(), stream);
         if hybrid && offset > 0 {
-            return page_of(batches.collect().await?, offset, limit);
+            // A fused list is in memory already, and at most limit + offset rows.
+            return page_of(batches.collect(usize::MAX).await?, offset, limit);
         }
         Ok(batches)
     }

@@ -81,6 +81,7 @@ impl Snapshot {
         keys: &RecordBatch,
         columns: Option<&[String]>,
         with_row_id: bool,
+        max_bytes: usize,
     ) -> Result<Rows> {
         self.check_columns(columns, "columns")?;
         let schema = keys.schema();
@@ -97,7 +98,7 @@ impl Snapshot {
         if with_row_id {
             query = query.with_row_id();
         }
-        let found = self.run(&query).await?.collect().await?;
+        let found = self.run(&query).await?.collect(max_bytes).await?;
         let rows = in_key_order(&found, keys, &names)?;
         let Some(columns) = columns else {
             return Ok(rows);

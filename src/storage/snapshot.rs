@@ -8,7 +8,7 @@ use lancedb::{Table, arrow::SendableRecordBatchStream};
 use tokio::sync::OnceCell;
 
 use super::{error, index, versions::Commit};
-use crate::domain::{Result, TableName, index::IndexInfo, table::TableInfo};
+use crate::domain::{Error, Result, TableName, index::IndexInfo, table::TableInfo};
 
 /// A table pinned to one version: it never changes and does no I/O to find out.
 pub struct Snapshot {
@@ -37,6 +37,28 @@ impl Rows {
     pub fn num_rows(&self) -> usize {
         self.batches.iter().map(RecordBatch::num_rows).sum()
     }
+
+    /// Keeps the first `rows` rows.
+    pub fn truncate(&mut self, rows: usize) {
+        let mut left = rows;
+        for batch in &mut self.batches {
+            let keep = left.min(batch.num_rows());
+            *batch = batch.slice(0, keep);
+            left -= keep;
+        }
+        self.batches.retain(|batch| batch.num_rows() > 0);
+    }
+}
+
+/// Bytes of a batch's own rows, whatever larger buffers they are part of.
+fn size_of(batch: &RecordBatch) -> Result<usize> {
+    batch.columns().iter().try_fold(0usize, |sum, column| {
+        let size = column
+            .to_data()
+            .get_slice_memory_size()
+            .map_err(|e| Error::Internal(e.to_string()))?;
+        Ok(sum.saturating_add(size))
+    })
 }
 
 impl Batches {
@@ -49,9 +71,18 @@ impl Batches {
         }
     }
 
-    /// Waits for all of them.
-    pub async fn collect(self) -> Result<Rows> {
-        let batches = self.stream.try_collect().await?;
+    /// Waits for all of them, or until they are more than `max_bytes`.
+    pub async fn collect(mut self, max_bytes: usize) -> Result<Rows> {
+        let (mut batches, mut bytes) = (Vec::new(), 0usize);
+        while let Some(batch) = self.stream.try_next().await? {
+            bytes = bytes.saturating_add(size_of(&batch)?);
+            if bytes > max_bytes {
+                return Err(Error::TooLarge(format!(
+                    "the answer is larger than {max_bytes} bytes: ask for fewer rows or columns, or use SearchStream"
+                )));
+            }
+            batches.push(batch);
+        }
         Ok(Rows {
             schema: self.schema,
             batches,

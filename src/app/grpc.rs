@@ -1,0 +1,76 @@
+//! The gRPC server: the services, their codecs, and the stack around them.
+
+use std::{future::Future, time::Duration};
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    codec::CompressionEncoding,
+    transport::{Server, server::TcpIncoming},
+};
+
+use super::AppError;
+use crate::{
+    config::{self, Limits},
+    proto::{
+        DESCRIPTORS,
+        v1::{
+            cluster_service_server::ClusterServiceServer,
+            search_service_server::SearchServiceServer, table_service_server::TableServiceServer,
+            write_service_server::WriteServiceServer,
+        },
+    },
+    service::{api::Api, health::HealthReporter, stack},
+};
+
+/// How often an idle connection is asked whether it is still there, so that
+/// clients that vanished do not hold sockets.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// What HTTP/2 flow control lets a client send before it is read. The protocol's
+/// 64 KiB would make a large insert wait for the network again and again.
+const WINDOW: u32 = 1 << 20;
+
+/// Builds the server. It runs until `go_away`, then drains.
+pub(super) fn server(
+    api: Api,
+    health: &HealthReporter,
+    server: &config::Server,
+    limits: &Limits,
+    listener: TcpListener,
+    go_away: CancellationToken,
+) -> Result<impl Future<Output = Result<(), tonic::transport::Error>> + use<>, AppError> {
+    /// Message limits and compression are settings of each generated service.
+    macro_rules! service {
+        ($service:ident) => {
+            $service::new(api.clone())
+                .max_decoding_message_size(limits.max_request_bytes)
+                .max_encoding_message_size(usize::MAX)
+                .accept_compressed(CompressionEncoding::Gzip)
+                .accept_compressed(CompressionEncoding::Zstd)
+                .send_compressed(CompressionEncoding::Gzip)
+                .send_compressed(CompressionEncoding::Zstd)
+        };
+    }
+    let mut routes = tonic::service::Routes::new(health.service())
+        .add_service(service!(SearchServiceServer))
+        .add_service(service!(WriteServiceServer))
+        .add_service(service!(TableServiceServer))
+        .add_service(service!(ClusterServiceServer));
+    if server.reflection {
+        let reflection =
+            || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+        routes = routes
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?);
+    }
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let serving = Server::builder()
+        .layer(stack::stack(limits))
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .initial_stream_window_size(Some(WINDOW))
+        .initial_connection_window_size(Some(4 * WINDOW))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, async move { go_away.cancelled().await });
+    Ok(serving)
+}

@@ -1,0 +1,198 @@
+//! The composition root: builds, starts, names and stops everything, in order.
+
+mod deep;
+mod grpc;
+mod readiness;
+mod sample;
+mod shutdown;
+mod tasks;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, Shutdown},
+    connection::{Connection, Events, Primary},
+    domain::Role,
+    router::Router,
+    service::{api::Api, health::HealthReporter},
+    storage::Sessions,
+    telemetry::{
+        http::{self, HttpState},
+        metrics,
+    },
+};
+use deep::ServerProbes;
+use tasks::Tasks;
+
+/// What can keep a server from starting or running.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// An address cannot be listened on.
+    #[error("{setting} = {address}: cannot listen there: {source}")]
+    Listen {
+        setting: &'static str,
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+    /// The metrics recorder.
+    #[error("metrics: {0}")]
+    Metrics(#[from] metrics::MetricsError),
+    /// The reflection service.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The gRPC server stopped by itself.
+    #[error("the gRPC server stopped: {0}")]
+    Grpc(#[from] tonic::transport::Error),
+    /// A signal handler.
+    #[error("signals: {0}")]
+    Signals(std::io::Error),
+    /// A task of the server ended that should not have.
+    #[error("a part of the server stopped: {0}")]
+    Task(#[from] tokio::task::JoinError),
+    /// Requests were still running when the time to drain was over.
+    #[error("stopped with requests still running after {0:?}")]
+    NotDrained(std::time::Duration),
+}
+
+/// A running server.
+pub struct App {
+    grpc_address: SocketAddr,
+    http_address: SocketAddr,
+    router: Arc<Router>,
+    health: HealthReporter,
+    shutdown: Shutdown,
+    /// Asks the gRPC server to send GOAWAY and to drain.
+    go_away: CancellationToken,
+    grpc: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
+    tasks: Tasks,
+}
+
+impl App {
+    /// Starts a server: it listens when this returns, and serves as soon as its
+    /// connections answer.
+    pub async fn start(config: Config) -> Result<Self, AppError> {
+        let recorder = metrics::install(config.metrics.max_table_labels)?;
+        let grpc_listener = listen("server.grpc_address", config.server.grpc_address).await?;
+        let http_listener = listen("server.http_address", config.server.http_address).await?;
+        let grpc_address = local("server.grpc_address", &grpc_listener)?;
+        let http_address = local("server.http_address", &http_listener)?;
+
+        let sessions = Arc::new(Sessions::new(config.cache));
+        let events = Events::default();
+        let connect =
+            |role, location| Arc::new(Connection::new(role, location, events.clone()));
+        let primary = Arc::new(Primary::new(connect(Role::Primary, config.primary)));
+        let replicas: Vec<_> = config
+            .replicas
+            .into_iter()
+            .map(|location| connect(Role::Replica, location))
+            .collect();
+        let router = Arc::new(Router::new(Arc::clone(&primary), replicas.clone()));
+
+        let health = readiness::reporter();
+        let go_away = CancellationToken::new();
+        let tasks = Tasks::new();
+        for connection in router.connections() {
+            tasks.watch(connection, &sessions, config.health);
+        }
+        tasks.follow(Arc::clone(&primary), &events, config.replication.poll_interval);
+        for replica in &replicas {
+            tasks.keep_true(&primary, replica, &events, config.replication);
+        }
+        tasks.spawn(readiness::keep(
+            Arc::clone(&router),
+            health.clone(),
+            events.clone(),
+            tasks.stop(),
+        ));
+        tasks.spawn(sample::keep_sampling(
+            Arc::clone(&router),
+            Arc::clone(&sessions),
+            tasks.stop(),
+        ));
+        tasks.spawn(recorder.clone().run_upkeep(tasks.stop()));
+
+        let api = Api {
+            router: Arc::clone(&router),
+            limits: Arc::new(config.limits),
+        };
+        let state = HttpState {
+            recorder,
+            probes: Arc::new(ServerProbes::new(Arc::clone(&router), health.clone())),
+        };
+        let stop_http = tasks.stop();
+        tasks.spawn(async move {
+            if let Err(error) = http::serve(http_listener, state, stop_http).await {
+                tracing::error!(%error, "the HTTP server stopped");
+            }
+        });
+        let server = grpc::server(
+            api,
+            &health,
+            &config.server,
+            &config.limits,
+            grpc_listener,
+            go_away.clone(),
+        )?;
+        let grpc = tokio::spawn(server);
+        tracing::info!(grpc = %grpc_address, http = %http_address, replicas = replicas.len(), "listening");
+        Ok(Self {
+            grpc_address,
+            http_address,
+            router,
+            health,
+            shutdown: config.shutdown,
+            go_away,
+            grpc,
+            tasks,
+        })
+    }
+
+    /// Where gRPC is served.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc_address
+    }
+
+    /// Where HTTP is served.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// The router, for what runs in the same process.
+    pub fn router(&self) -> &Arc<Router> {
+        &self.router
+    }
+
+    /// Whether a service is ready.
+    pub fn serving(&self, service: &str) -> bool {
+        self.health.get(service) == Some(true)
+    }
+}
+
+/// Runs a server until a signal asks it to stop.
+pub async fn run(config: Config) -> Result<(), AppError> {
+    let signals = shutdown::Signals::listen().map_err(AppError::Signals)?;
+    let app = App::start(config).await?;
+    app.run_until(signals).await
+}
+
+async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| AppError::Listen {
+            setting,
+            address,
+            source,
+        })
+}
+
+fn local(setting: &'static str, listener: &TcpListener) -> Result<SocketAddr, AppError> {
+    listener.local_addr().map_err(|source| AppError::Listen {
+        setting,
+        address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        source,
+    })
+}

@@ -1,0 +1,364 @@
+//! SearchService: reads.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::Stream;
+use tonic::{Request, Response, Status};
+
+use super::{
+    api::{Api, Call, answer, refuse, reply},
+    chunks::chunks,
+};
+use crate::{
+    domain::{Error, Resource, Result, TableName, search::Scan, view::Served},
+    proto::v1 as pb,
+    storage::{Rows, Snapshot},
+    telemetry::metrics,
+    wire::{
+        self,
+        page::{PageToken, fingerprint},
+    },
+};
+
+/// A stream of answers.
+pub type Chunks<T> = Pin<Box<dyn Stream<Item = std::result::Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl pb::search_service_server::SearchService for Api {
+    async fn search(
+        &self,
+        request: Request<pb::SearchRequest>,
+    ) -> std::result::Result<Response<pb::SearchResponse>, Status> {
+        let Call {
+            extensions,
+            message,
+            ..
+        } = request.into();
+        let began = Instant::now();
+        let outcome = self.run_search(&message.table, message.query).await;
+        count_search(&message.table, outcome.as_ref().err(), began.elapsed());
+        answer(&extensions, &message.table, outcome, |rows, served| {
+            Ok(pb::SearchResponse {
+                num_rows: count(rows.num_rows()),
+                rows: Some(wire::rows::encode_rows(
+                    &rows.schema,
+                    &rows.batches,
+                    message.row_format,
+                )?),
+                served: Some(served),
+            })
+        })
+    }
+
+    type SearchStreamStream = Chunks<pb::SearchStreamResponse>;
+
+    async fn search_stream(
+        &self,
+        request: Request<pb::SearchStreamRequest>,
+    ) -> std::result::Result<Response<Self::SearchStreamStream>, Status> {
+        let Call {
+            extensions,
+            message,
+            ..
+        } = request.into();
+        let began = Instant::now();
+        let opened = self.open_stream(&message.table, message.query).await;
+        count_search(&message.table, opened.as_ref().err(), began.elapsed());
+        match opened {
+            Ok((batches, served)) => {
+                let first = wire::served::served(&served);
+                let stream: Self::SearchStreamStream = Box::pin(chunks(batches, first));
+                Ok(reply(&extensions, &message.table, &served, stream))
+            }
+            Err(error) => Err(refuse(&extensions, &message.table, &error)),
+        }
+    }
+
+    async fn scan(
+        &self,
+        request: Request<pb::ScanRequest>,
+    ) -> std::result::Result<Response<pb::ScanResponse>, Status> {
+        let Call {
+            extensions,
+            message,
+            ..
+        } = request.into();
+        let (table, format) = (message.table.clone(), message.row_format);
+        let outcome = self.run_scan(message).await;
+        answer(&extensions, &table, outcome, |(rows, next), served| {
+            Ok(pb::ScanResponse {
+                num_rows: count(rows.num_rows()),
+                rows: Some(wire::rows::encode_rows(&rows.schema, &rows.batches, format)?),
+                next_page_token: next,
+                served: Some(served),
+            })
+        })
+    }
+
+    async fn get(
+        &self,
+        request: Request<pb::GetRequest>,
+    ) -> std::result::Result<Response<pb::GetResponse>, Status> {
+        let Call {
+            extensions,
+            message,
+            ..
+        } = request.into();
+        let (table, format) = (message.table.clone(), message.row_format);
+        let outcome = self.run_get(message).await;
+        answer(&extensions, &table, outcome, |rows, served| {
+            Ok(pb::GetResponse {
+                num_rows: count(rows.num_rows()),
+                rows: Some(wire::rows::encode_rows(&rows.schema, &rows.batches, format)?),
+                served: Some(served),
+            })
+        })
+    }
+
+    async fn count(
+        &self,
+        request: Request<pb::CountRequest>,
+    ) -> std::result::Result<Response<pb::CountResponse>, Status> {
+        let Call {
+            extensions,
+            message,
+            ..
+        } = request.into();
+        let outcome = async {
+            let table = TableName::parse(&message.table)?;
+            let filter = wire::query::filter(message.filter, "filter", &self.limits)?;
+            let depth = self.limits.max_filter_depth;
+            self.router
+                .read(&table, |snapshot| async move {
+                    snapshot.count(filter.as_ref(), depth).await
+                })
+                .await
+        };
+        answer(&extensions, &message.table, outcome.await, |count, served| {
+            Ok(pb::CountResponse {
+                count,
+                served: Some(served),
+            })
+        })
+    }
+
+    async fn explain(
+        &self,
+        request: Request<pb::ExplainRequest>,
+    ) -> std::result::Result<Response<pb::ExplainResponse>, Status> {
+        let Call {
+            extensions,
+            message,
+            ..
+        } = request.into();
+        let table = message.table.clone();
+        let outcome = self.run_explain(message).await;
+        answer(&extensions, &table, outcome, |plan, served| {
+            Ok(pb::ExplainResponse {
+                plan,
+                served: Some(served),
+            })
+        })
+    }
+}
+
+impl Api {
+    async fn run_search(&self, table: &str, query: Option<pb::Query>) -> Result<(Rows, Served)> {
+        let table = TableName::parse(table)?;
+        let search = wire::query::search(query, &self.limits)?;
+        let (depth, most) = (
+            self.limits.max_filter_depth,
+            self.limits.max_response_bytes,
+        );
+        self.router
+            .read(&table, |snapshot| async move {
+                snapshot.search(search, depth).await?.collect(most).await
+            })
+            .await
+    }
+
+    async fn open_stream(
+        &self,
+        table: &str,
+        query: Option<pb::Query>,
+    ) -> Result<(crate::storage::Batches, Served)> {
+        let table = TableName::parse(table)?;
+        let search = wire::query::search(query, &self.limits)?;
+        let depth = self.limits.max_filter_depth;
+        self.router
+            .read(&table, |snapshot| async move {
+                snapshot.search(search, depth).await
+            })
+            .await
+    }
+
+    async fn run_scan(&self, request: pb::ScanRequest) -> Result<((Rows, String), Served)> {
+        let table = TableName::parse(&request.table)?;
+        let size = page_size(request.page_size, &self.limits)?;
+        let print = fingerprint(&(&request.table, &request.query));
+        let scan = wire::query::scan(request.query, &self.limits)?;
+        let (depth, most) = (
+            self.limits.max_filter_depth,
+            self.limits.max_response_bytes,
+        );
+        let page = |offset| {
+            move |snapshot: Arc<Snapshot>| async move {
+                scan_page(&snapshot, &scan, offset, size, print, depth, most).await
+            }
+        };
+        if request.page_token.is_empty() {
+            return self.router.read(&table, page(0)).await;
+        }
+        let token = PageToken::decode(&request.page_token)?;
+        let (offset, given) = (token.offset, token.fingerprint);
+        let read = page(offset);
+        let outcome = self
+            .router
+            .read_at(&table, token.version, |snapshot| async move {
+                // Another request's token, or one of an earlier table of this name.
+                if given != of_commit(print, &snapshot) {
+                    return Err(Error::invalid("page_token", "belongs to another request"));
+                }
+                read(snapshot).await
+            })
+            .await;
+        match outcome {
+            Err(Error::NotFound {
+                kind: Resource::Version,
+                ..
+            }) => Err(Error::Precondition {
+                reason: "PAGE_TOKEN_EXPIRED",
+                message: "the version that page_token belongs to was removed; scan again".into(),
+            }),
+            other => other,
+        }
+    }
+
+    async fn run_get(&self, request: pb::GetRequest) -> Result<(Rows, Served)> {
+        let table = TableName::parse(&request.table)?;
+        let columns = wire::query::columns(request.columns, "columns")?;
+        let keys = request.keys;
+        if request.key_columns.is_empty() {
+            return Err(Error::invalid("key_columns", "is required"));
+        }
+        if keys.is_empty() || keys.len() > self.limits.max_limit {
+            let text = format!("must have 1 to {} keys", self.limits.max_limit);
+            return Err(Error::invalid("keys", text));
+        }
+        // Several columns make one chain of OR per key, which is planned
+        // recursively.
+        if request.key_columns.len() > 1 && keys.len() > MAX_COMPOSITE_KEYS {
+            let text = format!("may have {MAX_COMPOSITE_KEYS} keys of several columns");
+            return Err(Error::invalid("keys", text));
+        }
+        let (key_columns, row_id) = (request.key_columns, request.with_row_id);
+        let most = self.limits.max_response_bytes;
+        self.router
+            .read(&table, |snapshot| async move {
+                let fields = snapshot.key_fields(&key_columns)?;
+                let keys = wire::rows::decode_key_batch(keys, fields)?;
+                snapshot.get(&keys, columns.as_deref(), row_id, most).await
+            })
+            .await
+    }
+
+    async fn run_explain(&self, request: pb::ExplainRequest) -> Result<(String, Served)> {
+        use pb::explain_request::Target;
+        let table = TableName::parse(&request.table)?;
+        let depth = self.limits.max_filter_depth;
+        let (analyze, verbose) = (request.analyze, request.verbose);
+        match request.target {
+            Some(Target::Query(query)) => {
+                let search = wire::query::search(Some(query), &self.limits)?;
+                self.router
+                    .read(&table, |snapshot| async move {
+                        snapshot
+                            .explain_search(search, analyze, verbose, depth)
+                            .await
+                    })
+                    .await
+            }
+            Some(Target::Scan(scan)) => {
+                let scan = wire::query::scan(Some(scan), &self.limits)?;
+                self.router
+                    .read(&table, |snapshot| async move {
+                        snapshot.explain_scan(&scan, analyze, verbose, depth).await
+                    })
+                    .await
+            }
+            None => Err(Error::invalid("target", "is required: query or scan")),
+        }
+    }
+}
+
+/// Most keys of several columns in one Get.
+const MAX_COMPOSITE_KEYS: usize = 500;
+
+/// One page of a scan, and the token of the next one.
+async fn scan_page(
+    snapshot: &Snapshot,
+    scan: &Scan,
+    offset: u64,
+    size: usize,
+    print: u64,
+    depth: usize,
+    most: usize,
+) -> Result<(Rows, String)> {
+    // One row more than the page tells whether there is another page.
+    let mut rows = snapshot
+        .scan(scan, offset, size + 1, depth)
+        .await?
+        .collect(most)
+        .await?;
+    if rows.num_rows() <= size {
+        return Ok((rows, String::new()));
+    }
+    rows.truncate(size);
+    let next = PageToken {
+        version: snapshot.version(),
+        offset: offset.saturating_add(size as u64),
+        fingerprint: of_commit(print, snapshot),
+    };
+    Ok((rows, next.encode()))
+}
+
+/// A request's fingerprint on one commit: a re-created table has the same
+/// version numbers and other rows.
+fn of_commit(print: u64, snapshot: &Snapshot) -> u64 {
+    fingerprint(&(print, snapshot.commit().timestamp_nanos))
+}
+
+/// Rows of a page: the default for 0.
+pub(super) fn page_size(asked: u32, limits: &crate::config::Limits) -> Result<usize> {
+    match asked as usize {
+        0 => Ok(limits.default_page_size),
+        size if size <= limits.max_page_size => Ok(size),
+        _ => Err(Error::invalid(
+            "page_size",
+            format!("may be at most {}", limits.max_page_size),
+        )),
+    }
+}
+
+fn count(rows: usize) -> u32 {
+    u32::try_from(rows).unwrap_or(u32::MAX)
+}
+
+fn count_search(table: &str, error: Option<&Error>, elapsed: Duration) {
+    match error {
+        None => metrics::search_finished(table, "ok", elapsed),
+        // A name that is not a table's must not become a label.
+        Some(Error::NotFound {
+            kind: Resource::Table,
+            ..
+        }) => metrics::search_finished("_unknown", "NotFound", elapsed),
+        Some(error) if TableName::parse(table).is_err() => {
+            metrics::search_finished("_unknown", wire::status::code_name(error), elapsed);
+        }
+        Some(error) => metrics::search_finished(table, wire::status::code_name(error), elapsed),
+    }
+}

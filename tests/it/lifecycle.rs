@@ -1,0 +1,176 @@
+//! Starting, being asked, and stopping.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use lancegate::proto::{
+    health::{
+        HealthCheckRequest, HealthListRequest, health_check_response::ServingStatus,
+        health_client::HealthClient,
+    },
+    v1::*,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tonic::transport::Channel;
+
+use super::{
+    data::{floats, ipc, small},
+    server::TestServer,
+};
+
+async fn health(server: &TestServer) -> HealthClient<Channel> {
+    let url = format!("http://{}", server.app.grpc_address());
+    HealthClient::connect(url).await.unwrap()
+}
+
+fn about(service: &str) -> HealthCheckRequest {
+    HealthCheckRequest {
+        service: service.into(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_knows_every_service() {
+    let server = TestServer::start(1).await;
+    let mut health = health(&server).await;
+    for service in [
+        "",
+        "liveness",
+        "lancegate.v1.SearchService",
+        "lancegate.v1.WriteService",
+        "lancegate.v1.TableService",
+        "lancegate.v1.ClusterService",
+    ] {
+        let answer = health.check(about(service)).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
+    }
+    let unknown = health.check(about("nobody")).await.unwrap_err();
+    assert_eq!(unknown.code(), tonic::Code::NotFound);
+    let mut watch = health.watch(about("nobody")).await.unwrap().into_inner();
+    let first = watch.message().await.unwrap().unwrap();
+    assert_eq!(first.status(), ServingStatus::ServiceUnknown);
+    let all = health.list(HealthListRequest {}).await.unwrap().into_inner();
+    assert_eq!(all.statuses.len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_says_not_serving_first_and_fails_no_accepted_request() {
+    let mut server = TestServer::start(2).await;
+    server.table_of("t", ipc(&small(0, 200))).await;
+    let mut health = health(&server).await;
+    let mut watch = health
+        .watch(about("lancegate.v1.SearchService"))
+        .await
+        .unwrap()
+        .into_inner();
+    let first = watch.message().await.unwrap().unwrap();
+    assert_eq!(first.status(), ServingStatus::Serving);
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let (mut search, stop) = (server.search.clone(), Arc::clone(&stop));
+        clients.push(tokio::spawn(async move {
+            let mut answered = 0u32;
+            while !stop.load(Ordering::Relaxed) {
+                let request = SearchRequest {
+                    table: "t".into(),
+                    query: Some(Query {
+                        vectors: vec![floats(&[1.0, 2.0, 3.0, 4.0])],
+                        limit: 5,
+                        ..Default::default()
+                    }),
+                    row_format: 0,
+                };
+                match search.search(request).await {
+                    Ok(_) => answered += 1,
+                    // After GOAWAY the client's channel finds nobody to connect
+                    // to: those requests were never accepted.
+                    Err(e) if refused_connection(&e) => break,
+                    Err(e) => panic!("an accepted request failed: {e:?}"),
+                }
+            }
+            answered
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let stopping = tokio::spawn(server.app.stop());
+    let next = watch.message().await.unwrap().unwrap();
+    assert_eq!(next.status(), ServingStatus::NotServing);
+    stopping.await.unwrap().expect("drained");
+    stop.store(true, Ordering::Relaxed);
+    let mut answered = 0;
+    for client in clients {
+        answered += client.await.unwrap();
+    }
+    assert!(answered > 50, "{answered} answers");
+}
+
+fn refused_connection(status: &tonic::Status) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return io.kind() == std::io::ErrorKind::ConnectionRefused;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+async fn http_get(server: &TestServer, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(server.app.http_address()).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let code = text.split(' ').nth(1).unwrap().parse().unwrap();
+    (code, text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_http_port_answers_probes_and_metrics() {
+    let mut server = TestServer::start(2).await;
+    server.table_of("probed", ipc(&small(0, 20))).await;
+    for path in ["/livez", "/readyz", "/health", "/ready"] {
+        let (code, text) = http_get(&server, path).await;
+        assert_eq!(code, 200, "{path}: {text}");
+    }
+    let (code, text) = http_get(&server, "/health/deep").await;
+    assert_eq!(code, 200, "{text}");
+    for name in ["primary", "replica-1", "replica-2", "searched probed"] {
+        assert!(text.contains(name), "{name} is not in {text}");
+    }
+    server
+        .search
+        .search(SearchRequest {
+            table: "probed".into(),
+            query: Some(Query {
+                vectors: vec![floats(&[0.0, 0.0, 0.0, 1.0])],
+                limit: 1,
+                ..Default::default()
+            }),
+            row_format: 0,
+        })
+        .await
+        .unwrap();
+    let (code, text) = http_get(&server, "/metrics").await;
+    assert_eq!(code, 200);
+    for line in [
+        "lancedb_search_requests_total{table=\"probed\",status=\"ok\"} 1",
+        "grpc_server_handled_total",
+        "lancedb_search_latency_seconds_bucket{table=\"probed\"",
+        "lancegate_build_info",
+        "process_resident_memory_bytes",
+    ] {
+        assert!(text.contains(line), "{line} is not in the metrics:\n{text}");
+    }
+    assert_eq!(http_get(&server, "/nothing").await.0, 404);
+}

@@ -1,0 +1,14 @@
+//! The self-contained suite: real servers on loopback, real LanceDB in temporary
+//! folders. One binary, because each one that links LanceDB takes a while.
+
+mod bad_input;
+mod data;
+mod differential;
+mod lifecycle;
+mod replication;
+mod round_trip;
+mod routing;
+mod server;
+mod tables;
+mod tidy;
+mod writes;

@@ -1,0 +1,372 @@
+//! What replication promises: whole versions, few bytes, nothing lost, nobody
+//! else's data touched.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use lancegate::proto::v1::*;
+use tempfile::TempDir;
+
+use super::{
+    data::{ids, ipc, packages, small, batch},
+    server::{TestServer, settings},
+};
+
+/// Every file below a folder with its size, but for lancegate's own.
+fn files(folder: &Path) -> BTreeMap<PathBuf, u64> {
+    fn walk(at: &Path, root: &Path, found: &mut BTreeMap<PathBuf, u64>) {
+        for entry in std::fs::read_dir(at).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                walk(&path, root, found);
+            } else if let Ok(meta) = entry.metadata() {
+                found.insert(path.strip_prefix(root).unwrap().to_owned(), meta.len());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(folder, folder, &mut found);
+    found.retain(|path, _| !path.starts_with("_lancegate"));
+    found
+}
+
+fn new_bytes(before: &BTreeMap<PathBuf, u64>, after: &BTreeMap<PathBuf, u64>) -> u64 {
+    let new = after.iter().filter(|(path, _)| !before.contains_key(*path));
+    new.map(|(_, size)| size).sum()
+}
+
+async fn insert(server: &mut TestServer, table: &str, first: i64, count: i64) {
+    server
+        .write
+        .insert(InsertRequest {
+            table: table.into(),
+            rows: Some(ipc(&small(first, count))),
+            mode: 0,
+        })
+        .await
+        .unwrap();
+}
+
+async fn count(server: &mut TestServer, table: &str) -> u64 {
+    server
+        .search
+        .count(CountRequest {
+            table: table.into(),
+            filter: None,
+        })
+        .await
+        .unwrap()
+        .into_inner()
+        .count
+}
+
+async fn drop_table(server: &mut TestServer, table: &str) {
+    server
+        .table
+        .drop_table(DropTableRequest {
+            table: table.into(),
+            ignore_missing: false,
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_appended_row_does_not_copy_the_table_again() {
+    let mut server = TestServer::start(1).await;
+    server.table_of("packages", ipc(&packages())).await;
+    let replica = server.folder.path().join("replica-1");
+    let primary = server.folder.path().join("primary");
+    let (table_before, replica_before) = (files(&primary), files(&replica));
+    let table_bytes: u64 = replica_before.values().sum();
+    assert!(table_bytes > 2_000_000, "{table_bytes}");
+    server
+        .write
+        .insert(InsertRequest {
+            table: "packages".into(),
+            rows: Some(ipc(&packages().slice(0, 1))),
+            mode: 0,
+        })
+        .await
+        .unwrap();
+    server.settled().await;
+    let copied = new_bytes(&replica_before, &files(&replica));
+    let written = new_bytes(&table_before, &files(&primary));
+    println!("table {table_bytes} bytes, appended {written}, copied {copied}");
+    assert_eq!(copied, written, "all that is new, and nothing else");
+    assert!(copied < table_bytes / 50, "{copied} of {table_bytes}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_hold_the_primarys_files_verbatim() {
+    let mut server = TestServer::start(2).await;
+    server.table_of("a", ipc(&small(0, 400))).await;
+    server.table_of("b", ipc(&small(0, 10))).await;
+    insert(&mut server, "a", 400, 5).await;
+    server
+        .table
+        .create_index(CreateIndexRequest {
+            table: "a".into(),
+            columns: vec!["id".into()],
+            index: Some(IndexSpec {
+                kind: Some(index_spec::Kind::Btree(BTreeIndex {})),
+            }),
+            name: String::new(),
+            replace: None,
+        })
+        .await
+        .unwrap();
+    server
+        .write
+        .delete(DeleteRequest {
+            table: "a".into(),
+            filter: Some(Filter {
+                sql: "id < 7".into(),
+                params: Vec::new(),
+            }),
+        })
+        .await
+        .unwrap();
+    let topology = server.settled().await;
+    for connection in &topology.connections {
+        assert_eq!(connection.lag_versions, 0, "{connection:?}");
+        assert_eq!(connection.state, ConnectionState::Up as i32);
+        assert!(connection.last_error.is_empty(), "{connection:?}");
+    }
+    assert_eq!(count(&mut server, "a").await, 398);
+    let root = server.folder.path();
+    for name in ["replica-1", "replica-2"] {
+        // A replica begins at the version that it first saw, so it may lack
+        // older ones; what it has is the primary's, byte for byte.
+        for path in files(&root.join(name)).keys() {
+            let copy = std::fs::read(root.join(name).join(path)).unwrap();
+            let original = std::fs::read(root.join("primary").join(path)).unwrap();
+            assert!(copy == original, "{name}: {} differs", path.display());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropped_tables_go_away_and_recreated_ones_are_replaced() {
+    let mut server = TestServer::start(2).await;
+    server.table_of("t", ipc(&small(0, 50))).await;
+    server.table_of("u", ipc(&small(0, 5))).await;
+    drop_table(&mut server, "u").await;
+    let topology = server.settled().await;
+    assert!(topology.connections.iter().all(|c| c.tables.len() == 1));
+    let gone = server
+        .search
+        .count(CountRequest {
+            table: "u".into(),
+            filter: None,
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(gone.code(), tonic::Code::NotFound, "{gone:?}");
+    // The same name, the same version numbers, other rows.
+    drop_table(&mut server, "t").await;
+    server.table_of("t", ipc(&small(1000, 7))).await;
+    for _ in 0..4 {
+        assert_eq!(count(&mut server, "t").await, 7);
+    }
+    // Files of what is gone are deleted after the grace.
+    let replica = server.folder.path().join("replica-1");
+    for _ in 0..200 {
+        if !replica.join("u.lance").exists() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(!replica.join("u.lance").exists());
+    let primary = server.folder.path().join("primary");
+    assert_eq!(
+        files(&replica).keys().collect::<Vec<_>>(),
+        files(&primary).keys().collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_was_off_catches_up_and_keeps_what_it_has() {
+    let mut server = TestServer::start(1).await;
+    server.table_of("t", ipc(&small(0, 100))).await;
+    let before = files(&server.folder.path().join("replica-1"));
+    // Off: the server runs without it for a while.
+    let mut server = server.restart(0).await;
+    for i in 0..5 {
+        insert(&mut server, "t", 100 + i, 1).await;
+    }
+    drop(before.clone());
+    let mut server = server.restart(1).await;
+    let topology = server.settled().await;
+    assert_eq!(topology.connections[1].tables[0].lag_versions, 0);
+    let answer = server
+        .search
+        .count(CountRequest {
+            table: "t".into(),
+            filter: None,
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(answer.served.unwrap().connection, "replica-1");
+    assert_eq!(answer.count, 105);
+    let after = files(&server.folder.path().join("replica-1"));
+    for (path, size) in before {
+        assert_eq!(after.get(&path), Some(&size), "{}", path.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_of_other_writers_are_seen_and_copied() {
+    let mut server = TestServer::start(2).await;
+    server.table_of("t", ipc(&small(0, 10))).await;
+    let folder = server.folder.path().join("primary");
+    let direct = lancedb::connect(&format!("file://{}", folder.display()))
+        .execute()
+        .await
+        .unwrap();
+    let table = direct.open_table("t").execute().await.unwrap();
+    table.add(small(10, 5)).execute().await.unwrap();
+    direct
+        .create_table("other", small(0, 3))
+        .execute()
+        .await
+        .unwrap();
+    for (name, rows) in [("t", 15), ("other", 3)] {
+        let mut seen = 0;
+        for _ in 0..200 {
+            server.settled().await;
+            let answer = server
+                .search
+                .count(CountRequest {
+                    table: name.into(),
+                    filter: None,
+                })
+                .await;
+            seen = answer.map_or(0, |a| a.into_inner().count);
+            if seen == rows {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert_eq!(seen, rows, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_not_a_copy_is_left_alone() {
+    let folder = TempDir::new().unwrap();
+    let other = folder.path().join("replica-1");
+    let direct = lancedb::connect(&format!("file://{}", other.display()))
+        .execute()
+        .await
+        .unwrap();
+    direct
+        .create_table("precious", small(0, 3))
+        .execute()
+        .await
+        .unwrap();
+    let before = files(&other);
+    let config = settings(folder.path(), 1);
+    let mut server = TestServer::start_with(folder, config).await;
+    insert_new(&mut server, "t").await;
+    let mut error = String::new();
+    for _ in 0..100 {
+        let topology = server.cluster.get_topology(GetTopologyRequest {}).await;
+        error = topology.unwrap().into_inner().connections[1].last_error.clone();
+        if !error.is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(error.contains("empty it first"), "{error}");
+    assert_eq!(files(&other), before);
+    // Its tables are not served as if they were the primary's.
+    let answer = server
+        .search
+        .count(CountRequest {
+            table: "precious".into(),
+            filter: None,
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(answer.code(), tonic::Code::NotFound, "{answer:?}");
+    assert_eq!(count(&mut server, "t").await, 4);
+}
+
+async fn insert_new(server: &mut TestServer, table: &str) {
+    server
+        .table
+        .create_table(CreateTableRequest {
+            table: table.into(),
+            source: Some(create_table_request::Source::Rows(ipc(&small(0, 4)))),
+            exist_ok: false,
+        })
+        .await
+        .unwrap();
+}
+
+/// Every version has a multiple of ten rows, with ids from 0 on: an answer of
+/// half a version would show.
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_never_see_half_a_version() {
+    let mut server = TestServer::start(2).await;
+    server.table_of("t", ipc(&small(0, 10))).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut readers = Vec::new();
+    for _ in 0..4 {
+        let (mut search, stop) = (server.search.clone(), Arc::clone(&stop));
+        readers.push(tokio::spawn(async move {
+            let mut seen = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let answer = search
+                    .scan(ScanRequest {
+                        table: "t".into(),
+                        query: Some(ScanQuery {
+                            columns: vec!["id".into()],
+                            ..Default::default()
+                        }),
+                        page_size: 1000,
+                        ..Default::default()
+                    })
+                    .await
+                    .expect("every read is answered")
+                    .into_inner();
+                let mut ids = ids(&batch(answer.rows));
+                ids.sort_unstable();
+                assert_eq!(ids.len() % 10, 0, "{} rows", ids.len());
+                assert!(ids.iter().copied().eq(0..ids.len() as i64));
+                seen += 1;
+            }
+            seen
+        }));
+    }
+    for i in 1..25 {
+        insert(&mut server, "t", i * 10, 10).await;
+        if i == 12 {
+            server
+                .table
+                .optimize_table(OptimizeTableRequest {
+                    table: "t".into(),
+                    compact: true,
+                    ..Default::default()
+                })
+                .await
+                .unwrap();
+        }
+    }
+    server.settled().await;
+    stop.store(true, Ordering::Relaxed);
+    let mut reads = 0;
+    for reader in readers {
+        reads += reader.await.unwrap();
+    }
+    assert!(reads > 20, "{reads} reads");
+    assert_eq!(count(&mut server, "t").await, 250);
+}

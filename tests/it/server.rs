@@ -1,0 +1,142 @@
+//! A server in this process, on ports of its own, over temporary folders.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use lancegate::{
+    app::App,
+    config::{self, Config, Sources},
+    proto::v1::{
+        cluster_service_client::ClusterServiceClient, search_service_client::SearchServiceClient,
+        table_service_client::TableServiceClient, write_service_client::WriteServiceClient, *,
+    },
+};
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+/// A running server and clients for it.
+pub struct TestServer {
+    pub app: App,
+    pub folder: TempDir,
+    pub search: SearchServiceClient<Channel>,
+    pub write: WriteServiceClient<Channel>,
+    pub table: TableServiceClient<Channel>,
+    pub cluster: ClusterServiceClient<Channel>,
+}
+
+/// Settings for a server over `folder` with this many replicas.
+pub fn settings(folder: &Path, replicas: usize) -> Config {
+    let mut env = BTreeMap::from([
+        ("LANCEGATE_SERVER__GRPC_ADDRESS", "127.0.0.1:0".to_owned()),
+        ("LANCEGATE_SERVER__HTTP_ADDRESS", "127.0.0.1:0".to_owned()),
+        ("LANCEGATE_SHUTDOWN__GRACE", "50ms".to_owned()),
+        ("LANCEGATE_REPLICATION__POLL_INTERVAL", "200ms".to_owned()),
+        ("LANCEGATE_REPLICATION__DELETE_GRACE", "100ms".to_owned()),
+        ("LANCEGATE_HEALTH__PROBE_INTERVAL", "200ms".to_owned()),
+    ])
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect::<Vec<_>>();
+    let place = |name: &str| folder.join(name).display().to_string();
+    env.push(("LANCEGATE_PRIMARY__NAME".into(), "primary".into()));
+    env.push(("LANCEGATE_PRIMARY__URI".into(), place("primary")));
+    for i in 0..replicas {
+        let name = format!("replica-{}", i + 1);
+        env.push((format!("LANCEGATE_REPLICAS__{i}__NAME"), name.clone()));
+        env.push((format!("LANCEGATE_REPLICAS__{i}__URI"), place(&name)));
+    }
+    if replicas == 0 {
+        env.push(("LANCEGATE_REPLICAS".into(), "[]".into()));
+    }
+    config::load(Sources {
+        env,
+        ..Sources::default()
+    })
+    .unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+impl TestServer {
+    /// Starts one with this many replicas, and waits until it is ready.
+    pub async fn start(replicas: usize) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let config = settings(folder.path(), replicas);
+        Self::start_with(folder, config).await
+    }
+
+    /// Starts one with these settings.
+    pub async fn start_with(folder: TempDir, config: Config) -> Self {
+        let app = App::start(config).await.expect("the server starts");
+        wait_until("ready", || app.serving("lancegate.v1.WriteService")).await;
+        let url = format!("http://{}", app.grpc_address());
+        let channel = Channel::from_shared(url)
+            .expect("a URL")
+            .connect()
+            .await
+            .expect("a connection");
+        Self {
+            search: SearchServiceClient::new(channel.clone()).max_decoding_message_size(1 << 30),
+            write: WriteServiceClient::new(channel.clone()).max_encoding_message_size(1 << 30),
+            table: TableServiceClient::new(channel.clone()),
+            cluster: ClusterServiceClient::new(channel),
+            app,
+            folder,
+        }
+    }
+
+    /// Stops the server and starts another one over the same folders.
+    pub async fn restart(self, replicas: usize) -> Self {
+        let folder = self.folder;
+        self.app.stop().await.expect("the server stops");
+        let config = settings(folder.path(), replicas);
+        Self::start_with(folder, config).await
+    }
+
+    /// Waits until every replica serves the primary's newest version of all tables.
+    pub async fn settled(&mut self) -> GetTopologyResponse {
+        for _ in 0..600 {
+            let topology = self
+                .cluster
+                .get_topology(GetTopologyRequest {})
+                .await
+                .expect("a topology")
+                .into_inner();
+            let primary: Vec<_> = versions(&topology.connections[0]);
+            if topology.connections.iter().all(|c| versions(c) == primary) {
+                return topology;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the replicas did not catch up within 30 s");
+    }
+
+    /// Creates a table of these rows and waits for the replicas.
+    pub async fn table_of(&mut self, name: &str, rows: Rows) {
+        self.table
+            .create_table(CreateTableRequest {
+                table: name.into(),
+                source: Some(create_table_request::Source::Rows(rows)),
+                exist_ok: false,
+            })
+            .await
+            .expect("a new table");
+        self.settled().await;
+    }
+}
+
+fn versions(connection: &ConnectionStatus) -> Vec<(String, u64)> {
+    connection
+        .tables
+        .iter()
+        .map(|t| (t.table.clone(), t.version))
+        .collect()
+}
+
+/// Waits up to 30 s for something to hold.
+pub async fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..1500 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not {what} within 30 s");
+}

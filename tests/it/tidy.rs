@@ -1,0 +1,165 @@
+//! The house rules that a machine can hold: which folder may use which, how
+//! long a file may be, and what does not belong in the code of a server.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// A folder of `src/` and the folders that it may use; ARCHITECTURE.md says why.
+const EDGES: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("config", &["domain"]),
+    ("proto", &[]),
+    ("telemetry", &["domain", "config", "proto"]),
+    ("wire", &["domain", "config", "proto"]),
+    ("storage", &["domain", "config"]),
+    ("connection", &["storage", "domain", "config"]),
+    ("replication", &["connection", "storage", "domain", "config", "telemetry"]),
+    ("router", &["connection", "storage", "domain", "telemetry"]),
+    (
+        "service",
+        &["router", "connection", "storage", "wire", "domain", "config", "proto", "telemetry"],
+    ),
+    (
+        "app",
+        &[
+            "service", "router", "replication", "connection", "storage", "domain", "config", "proto",
+            "telemetry",
+        ],
+    ),
+    ("cli", &["app", "wire", "config", "domain", "proto", "telemetry"]),
+];
+
+/// The longest file that is still one idea.
+const MAX_LINES: usize = 350;
+
+fn sources() -> BTreeMap<PathBuf, String> {
+    fn walk(folder: &Path, found: &mut BTreeMap<PathBuf, String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                found.insert(path.clone(), std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    assert!(found.len() > 50, "only {} sources", found.len());
+    found
+}
+
+fn relative(path: &Path) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    path.strip_prefix(root).unwrap().display().to_string()
+}
+
+/// The part of a file that is not its unit tests.
+fn shipped(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap_or(text)
+}
+
+/// The folders of this crate that a text names: `crate::a::b` and the names in
+/// `use crate::{a::b, c::d}`.
+fn used_folders(text: &str) -> Vec<String> {
+    let mut used = Vec::new();
+    for (at, _) in text.match_indices("crate::") {
+        // `super_crate::` and the like are other names.
+        if text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+            continue;
+        }
+        let rest = &text[at + "crate::".len()..];
+        if let Some(list) = rest.strip_prefix('{') {
+            let (mut depth, mut name, mut fresh) = (0usize, String::new(), true);
+            for c in list.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => fresh = true,
+                    c if depth == 0 && fresh && (c.is_alphanumeric() || c == '_') => name.push(c),
+                    _ if depth == 0 && fresh && !name.is_empty() => {
+                        used.push(std::mem::take(&mut name));
+                        fresh = false;
+                    }
+                    _ => {}
+                }
+            }
+            if !name.is_empty() {
+                used.push(name);
+            }
+        } else {
+            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
+            used.push(rest[..end.unwrap_or(rest.len())].to_owned());
+        }
+    }
+    used
+}
+
+fn edge_faults(path: &str, text: &str) -> Vec<String> {
+    let folder = path.split(['/', '.']).next().unwrap();
+    let Some((_, allowed)) = EDGES.iter().find(|(name, _)| *name == folder) else {
+        return match folder {
+            "lib" | "main" => Vec::new(),
+            _ => vec![format!("{path}: folder {folder} has no edges in tests/it/tidy.rs")],
+        };
+    };
+    used_folders(text)
+        .into_iter()
+        .filter(|used| used != folder && !allowed.contains(&used.as_str()))
+        .map(|used| format!("{path}: {folder} may not use {used}"))
+        .collect()
+}
+
+#[test]
+fn folders_use_only_what_they_may() {
+    let faults: Vec<String> = sources()
+        .iter()
+        .flat_map(|(path, text)| edge_faults(&relative(path), shipped(text)))
+        .collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_edge_check_finds_what_is_wrong() {
+    let text = "use crate::{config::X, storage::{self, Y}, domain::Z};\ncrate::app::run();";
+    assert_eq!(used_folders(text), ["config", "storage", "domain", "app"]);
+    assert_eq!(edge_faults("wire/x.rs", text).len(), 2);
+    assert!(edge_faults("nowhere/x.rs", "").len() == 1);
+}
+
+#[test]
+fn only_storage_names_lancedb() {
+    for (path, text) in sources() {
+        let path = relative(&path);
+        if path.starts_with("storage/") {
+            continue;
+        }
+        for name in ["lancedb::", "lance::", "lance_io::", "lance_index::", "lance_table::"] {
+            assert!(!shipped(&text).contains(name), "{path} names {name}");
+        }
+    }
+}
+
+#[test]
+fn files_are_one_idea_long() {
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines <= MAX_LINES, "{} has {lines} lines", relative(&path));
+    }
+}
+
+#[test]
+fn nothing_that_panics_is_shipped() {
+    for (path, text) in sources() {
+        let path = relative(&path);
+        for (number, line) in shipped(&text).lines().enumerate() {
+            let code = line.split("//").next().unwrap_or(line);
+            for bad in [".unwrap()", ".expect(", "todo!(", "unimplemented!(", "panic!("] {
+                assert!(!code.contains(bad), "{path}:{}: {line}", number + 1);
+            }
+        }
+    }
+}
