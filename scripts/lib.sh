@@ -64,7 +64,9 @@ target_dir() {
 }
 
 # The binary of the dev profile, or $LANCEGATE_BIN.
-binary() { echo "${LANCEGATE_BIN:-$(target_dir)/debug/lancegate}"; }
+binary() {
+    if [ -n "${LANCEGATE_BIN:-}" ]; then echo "$LANCEGATE_BIN"; else echo "$(target_dir)/debug/lancegate"; fi
+}
 
 # wait_until SECONDS COMMAND...: asks ten times a second. Its status is the
 # command's: 1 when the time is up.
@@ -111,3 +113,19 @@ quietly() {
 
 # How many crates the lock file names: more than one platform needs.
 crates_in_all() { grep -c '^\[\[package\]\]' "$ROOT/Cargo.lock"; }
+
+# lancegate ARGUMENTS...: the binary, without the variables of these scripts:
+# a LANCEGATE_* variable that is no configuration key is an error to it.
+lancegate() { "${CLEAN_ENV[@]}" "$(binary)" "$@"; }
+CLEAN_ENV=(env -u LANCEGATE_CACHE -u LANCEGATE_BIN -u LANCEGATE_RUN_ONCE)
+
+# status_says ADDRESS FILTER [JQ ARGUMENTS...]: whether a filter over status.jq holds.
+status_says() {
+    local address="$1" filter="$2"
+    shift 2
+    lancegate status --address "$address" --json |
+        jq -e -L "$ROOT/scripts" "$@" "include \"status\"; $filter"
+}
+
+# Whether something listens on HOST:PORT already.
+is_taken() { (exec 3<>"/dev/tcp/${1%:*}/${1##*:}") 2>/dev/null; }
