@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `make run`: from a clone to a server with data in it, searched three ways.
 #
-# DATA_DIR                              where the tables go (lancegate-data)
+# LANCEGATE_DATA_DIR                    where the tables go (lancegate-data)
 # LANCEGATE_SERVER__GRPC_ADDRESS, ...   as for the server itself
 # LANCEGATE_RUN_ONCE=1                  stop after the searches: the exit code
 #                                       says whether all of them worked
@@ -11,7 +11,7 @@ cd "$ROOT"
 
 GRPC="${LANCEGATE_SERVER__GRPC_ADDRESS:-127.0.0.1:50051}"
 HTTP="${LANCEGATE_SERVER__HTTP_ADDRESS:-127.0.0.1:9464}"
-DATA="${DATA_DIR:-lancegate-data}"
+DATA="${LANCEGATE_DATA_DIR:-lancegate-data}"
 # libopendbx1, "Lightweight database access abstraction layer".
 ROW=35592
 LOG="$DATA/server.log"
