@@ -3,6 +3,7 @@
 #
 # LANCEGATE_DATA_DIR                    where the tables go (lancegate-data)
 # LANCEGATE_SERVER__GRPC_ADDRESS, ...   as for the server itself
+# LANCEGATE_BIN                         a server that is built already
 # LANCEGATE_RUN_ONCE=1                  stop after the searches: the exit code
 #                                       says whether all of them worked
 set -euo pipefail
@@ -109,13 +110,15 @@ TEXT
 }
 
 scripts/setup.sh
-scripts/build.sh
+# A binary that was named is taken as it is.
+[ -n "${LANCEGATE_BIN:-}" ] || scripts/build.sh
 LANCEGATE_BIN="$(binary)"
 for address in "$GRPC" "$HTTP"; do
     ! is_taken "$address" || die "$address is in use: stop what listens there, or choose another address with LANCEGATE_SERVER__GRPC_ADDRESS and LANCEGATE_SERVER__HTTP_ADDRESS"
 done
 trap 'stop_server || true' EXIT
-trap 'exit 130' INT
+# Ctrl-C is how it is meant to end.
+trap 'echo; say "stopping"; exit 0' INT
 trap 'exit 143' TERM HUP
 
 say "starting the server"
