@@ -1,0 +1,40 @@
+# What a developer does, one word each. CARGO_TARGET_DIR is honoured.
+.DEFAULT_GOAL := help
+.PHONY: help run test test-external bench lint fmt build release clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
+
+run: ## Install what is missing, build, start a server, load the sample, search it
+	@scripts/run.sh
+
+test: ## Run the self-contained tests
+	@scripts/setup.sh
+	@scripts/test.sh
+
+test-external: ## Run real clients and tools (Python, Go, grpcurl, promtool, ...) against real servers
+	@scripts/setup.sh
+	@tests/external/run.sh
+
+bench: ## Compare with LanceDB in process and with a web app around it
+	@scripts/setup.sh
+	cargo bench --locked --bench compare
+
+lint: ## Check formatting, clippy, the shell scripts and the licences
+	@scripts/setup.sh
+	@scripts/lint.sh
+
+fmt: ## Format the code
+	cargo fmt
+
+build: ## Build the dev profile
+	@scripts/setup.sh
+	@scripts/build.sh
+
+release: ## Build what is published (optimised: takes long)
+	@scripts/setup.sh
+	cargo build --locked --profile dist
+
+clean: ## Remove what was built, and the data of `make run`
+	cargo clean
+	rm -rf lancegate-data

