@@ -6,11 +6,14 @@
 //! replicas true. [`app`] builds, starts and stops everything.
 //! ARCHITECTURE.md states which folder may use which.
 
+pub mod app;
 pub mod config;
+pub mod connection;
 pub mod domain;
 pub mod proto;
-pub mod connection;
 pub mod replication;
 pub mod router;
-pub mod telemetry;
+pub mod service;
 pub mod storage;
+pub mod telemetry;
+pub mod wire;

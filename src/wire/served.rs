@@ -1,0 +1,103 @@
+//! Who answered, in the message and as metadata.
+
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
+
+use crate::{
+    domain::{Role, view::Served},
+    proto::v1 as pb,
+};
+
+/// Name of the connection that did the work.
+pub const CONNECTION: &str = "x-lancegate-connection";
+/// The routing decision in words.
+pub const ROUTE: &str = "x-lancegate-route";
+/// Versions behind the primary.
+pub const LAG_VERSIONS: &str = "x-lancegate-lag-versions";
+/// The table's version, under the name that LanceDB's own clients read.
+pub const VERSION: &str = "x-lancedb-version";
+
+/// The message that every answer carries.
+pub fn served(served: &Served) -> pb::Served {
+    pb::Served {
+        connection: served.route.name.to_string(),
+        role: role(served.route.role).into(),
+        version: served.version,
+        route: served.route.to_string(),
+        lag_versions: served.lag.versions,
+        // No lag is longer than the seconds of a protobuf duration.
+        lag: served.lag.age.try_into().ok(),
+    }
+}
+
+/// The contract's word for a role.
+pub fn role(role: Role) -> pb::Role {
+    match role {
+        Role::Primary => pb::Role::Primary,
+        Role::Replica => pb::Role::Replica,
+    }
+}
+
+/// Adds the same facts to the metadata of an answer. A connection's name that is
+/// not ASCII cannot be metadata: it is in the message only.
+pub fn attach(metadata: &mut MetadataMap, served: &Served) {
+    for (key, text) in [
+        (CONNECTION, served.route.name.to_string()),
+        (ROUTE, served.route.to_string()),
+    ] {
+        if let Ok(value) = MetadataValue::<Ascii>::try_from(text) {
+            metadata.insert(key, value);
+        }
+    }
+    metadata.insert(LAG_VERSIONS, served.lag.versions.into());
+    metadata.insert(VERSION, served.version.into());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::view::{Lag, Policy, Route};
+
+    #[test]
+    fn message_and_metadata_agree() {
+        let mut answer = Served {
+            route: Route {
+                connection: 2,
+                name: "replica-2".into(),
+                role: Role::Replica,
+                policy: Policy::RoundRobin { position: 2, of: 3 },
+            },
+            version: 17,
+            lag: Lag {
+                versions: 4,
+                age: Duration::from_millis(1_500),
+            },
+        };
+        let message = served(&answer);
+        assert_eq!(message.connection, "replica-2");
+        assert_eq!(message.role(), pb::Role::Replica);
+        assert_eq!(message.route, "round_robin(replica-2 2/3)");
+        assert_eq!((message.version, message.lag_versions), (17, 4));
+        assert_eq!(
+            message.lag.map(|lag| (lag.seconds, lag.nanos)),
+            Some((1, 500_000_000))
+        );
+
+        let mut metadata = MetadataMap::new();
+        attach(&mut metadata, &answer);
+        let text = |key| metadata.get(key).and_then(|v| v.to_str().ok());
+        assert_eq!(text("x-lancegate-connection"), Some("replica-2"));
+        assert_eq!(
+            text("x-lancegate-route"),
+            Some("round_robin(replica-2 2/3)")
+        );
+        assert_eq!(text("x-lancegate-lag-versions"), Some("4"));
+        assert_eq!(text("x-lancedb-version"), Some("17"));
+
+        answer.route.name = "näher\n".into();
+        let mut metadata = MetadataMap::new();
+        attach(&mut metadata, &answer);
+        assert_eq!(metadata.len(), 2);
+    }
+}
