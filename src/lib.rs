@@ -9,3 +9,6 @@
 pub mod config;
 pub mod domain;
 pub mod proto;
+pub mod service;
+pub mod telemetry;
+pub mod wire;

@@ -1,0 +1,3 @@
+//! Stand-in until the merge.
+
+pub mod status;
