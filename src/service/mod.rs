@@ -1,0 +1,2 @@
+//! What a client calls: the tower stack and the services behind it.
+

@@ -1,0 +1,166 @@
+//! The HTTP port: what Prometheus scrapes, what an orchestrator probes, and the
+//! health routes of LanceDB's tutorial.
+
+mod deep;
+
+use std::{io, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use futures::future::BoxFuture;
+use http_body::Body;
+use serde_json::{Map, Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use deep::DeepCheck;
+
+use super::metrics::Recorder;
+
+/// Bytes of names and values of headers that one request may have.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+/// What the probes ask.
+pub trait Probes: Send + Sync {
+    /// Each service with whether it can take requests. If the server as a whole
+    /// (`""`) is among them it decides; otherwise all must serve.
+    fn ready(&self) -> Vec<(&'static str, bool)>;
+
+    /// A real search on every connection.
+    fn deep(&self) -> BoxFuture<'_, Vec<DeepCheck>>;
+}
+
+/// What the routes show.
+#[derive(Clone)]
+pub struct HttpState {
+    /// Behind /metrics.
+    pub recorder: Recorder,
+    /// Behind the others.
+    pub probes: Arc<dyn Probes>,
+}
+
+/// Serves until `shutdown`, then lets what is running end.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve(
+    listener: TcpListener,
+    state: HttpState,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    axum::serve(listener, router(state))
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
+}
+
+fn router(state: HttpState) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        // The process runs: these never look at storage, or a store that is
+        // down would have every server killed.
+        .route("/livez", get(async || "ok"))
+        .route("/health", get(async || Json(json!({"status": "healthy"}))))
+        .route("/readyz", get(readyz))
+        .route("/ready", get(ready))
+        .merge(deep::route(Arc::clone(&state.probes)))
+        .fallback(async || error(StatusCode::NOT_FOUND, "there is no such page"))
+        .method_not_allowed_fallback(async || {
+            error(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are")
+        })
+        .layer(middleware::from_fn(refuse_large))
+        .with_state(state)
+}
+
+/// No route takes a body, and none needs large headers.
+async fn refuse_large(request: Request, next: Next) -> Response {
+    let headers = request.headers().iter();
+    let bytes: usize = headers.map(|(k, v)| k.as_str().len() + v.len()).sum();
+    if bytes > MAX_HEADER_BYTES {
+        return error(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "the headers are larger than 16 KiB",
+        );
+    }
+    if !request.body().is_end_stream() {
+        return error(StatusCode::PAYLOAD_TOO_LARGE, "a body is not taken here");
+    }
+    next.run(request).await
+}
+
+async fn metrics(State(state): State<HttpState>) -> impl IntoResponse {
+    let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    (content_type, state.recorder.render())
+}
+
+/// One line per service, in the manner of Kubernetes' own /readyz. Without
+/// `?verbose` those that are ready are left out, unless all are.
+async fn readyz(State(state): State<HttpState>, request: Request) -> (StatusCode, String) {
+    let services = state.probes.ready();
+    let ready = all_in_all(&services);
+    let query = request.uri().query().unwrap_or_default();
+    let verbose = query
+        .split('&')
+        .any(|p| p == "verbose" || p.starts_with("verbose="));
+    let mut text = String::new();
+    for &(name, serving) in &services {
+        if verbose || (!serving && !ready) {
+            let name = if name.is_empty() { "server" } else { name };
+            let (sign, word) = if serving {
+                ('+', "ok")
+            } else {
+                ('-', "not ready")
+            };
+            text.push_str(&format!("[{sign}]{name} {word}\n"));
+        }
+    }
+    text.push_str(match (ready, verbose) {
+        (true, false) => "ok",
+        (true, true) => "readyz check passed\n",
+        (false, _) => "readyz check failed\n",
+    });
+    (status(ready), text)
+}
+
+/// The tutorial's form of the same.
+async fn ready(State(state): State<HttpState>) -> (StatusCode, Json<Value>) {
+    let services = state.probes.ready();
+    let ready = all_in_all(&services);
+    let map: Map<String, Value> = services
+        .iter()
+        .map(|&(name, serving)| (name.to_owned(), serving.into()))
+        .collect();
+    let word = if ready { "ready" } else { "not ready" };
+    (
+        status(ready),
+        Json(json!({"status": word, "services": map})),
+    )
+}
+
+fn all_in_all(services: &[(&'static str, bool)]) -> bool {
+    match services.iter().find(|(name, _)| name.is_empty()) {
+        Some(&(_, serving)) => serving,
+        None => services.iter().all(|&(_, serving)| serving),
+    }
+}
+
+fn status(ok: bool) -> StatusCode {
+    if ok {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+fn error(status: StatusCode, message: &str) -> Response {
+    let body = json!({"error": {"code": status.as_u16(), "message": message}});
+    (status, Json(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! Logs on stderr, and the switch that turns traces on beside them.
+
+use std::{
+    io::{self, IsTerminal},
+    panic,
+};
+
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    fmt::format::{JsonFields, debug_fn},
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    util::SubscriberInitExt,
+};
+
+use super::{
+    json::Flat,
+    traces::{self, TraceGuard},
+};
+use crate::config::{LogFormat, Logging};
+
+/// Overrides the configured filter, as in every program that uses `tracing`.
+const RUST_LOG: &str = "RUST_LOG";
+
+/// What is told only from `warn` up, unless the filter names it: libraries that
+/// log each step of a query at `info` or `debug`. `lance` alone is not here
+/// because a filter matches by prefix, and our own name begins so.
+const QUIET: [&str; 10] = [
+    "lance::",
+    "lance_",
+    "lancedb",
+    "datafusion",
+    "object_store",
+    "h2",
+    "hyper",
+    "tonic",
+    "tower",
+    "opentelemetry",
+];
+
+/// Longest text of a panic that is logged, in characters: the location is what
+/// matters, and a message may quote data.
+const PANIC_TEXT: usize = 200;
+
+/// Why there are no logs.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter is not one.
+    #[error("{source_name}: '{filter}' is not a log filter: {error}")]
+    Filter {
+        source_name: &'static str,
+        filter: String,
+        error: tracing_subscriber::filter::ParseError,
+    },
+    /// Traces were asked for and cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] traces::TraceError),
+    /// Something else in this process took the logs first.
+    #[error("logging could not be installed: {0}")]
+    Install(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Sends what is left of the traces when it is dropped. Drop it before the
+/// runtime ends: the exporter's connection lives there.
+#[must_use]
+pub struct LogGuard {
+    _traces: Option<TraceGuard>,
+}
+
+/// Makes this process log as configured, and trace if `OTEL_*` says so. Must be
+/// called within the runtime.
+pub fn init(logging: &Logging) -> Result<LogGuard, LogError> {
+    let pretty = match logging.format {
+        LogFormat::Json => false,
+        LogFormat::Pretty => true,
+        LogFormat::Auto => io::stderr().is_terminal(),
+    };
+    let filter = filter(std::env::var(RUST_LOG).ok().as_deref(), &logging.filter)?;
+    let (layer, traces) = traces::from_environment()?.unzip();
+    Registry::default()
+        .with(lines(pretty).with_filter(filter))
+        .with(layer)
+        .try_init()?;
+    log_panics();
+    Ok(LogGuard { _traces: traces })
+}
+
+fn lines<S>(pretty: bool) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    if !pretty {
+        return layer
+            .fmt_fields(JsonFields::new())
+            .event_format(Flat)
+            .boxed();
+    }
+    // As the default, less what is meant for the trace exporter.
+    let fields = debug_fn(|writer, field, value| match field.name() {
+        name if name.starts_with("otel.") => Ok(()),
+        "message" => write!(writer, "{value:?} "),
+        name => write!(writer, "{name}={value:?} "),
+    });
+    layer
+        .compact()
+        .with_ansi(io::stderr().is_terminal())
+        .fmt_fields(fields)
+        .boxed()
+}
+
+/// The filter that holds: `RUST_LOG` before the configuration.
+fn filter(environment: Option<&str>, configured: &str) -> Result<EnvFilter, LogError> {
+    let (source_name, text) = match environment {
+        Some(text) if !text.trim().is_empty() => (RUST_LOG, text),
+        _ => ("logging.filter", configured),
+    };
+    EnvFilter::try_new(directives(text)).map_err(|error| LogError::Filter {
+        source_name,
+        filter: text.to_owned(),
+        error,
+    })
+}
+
+/// `text` with the noise of libraries that it does not speak of turned down.
+fn directives(text: &str) -> String {
+    let asked: Vec<&str> = text.split(',').map(str::trim).collect();
+    let target = |directive: &&str| -> String {
+        let end = directive.find(['=', '[']).unwrap_or(directive.len());
+        directive[..end].to_owned()
+    };
+    let mut all: Vec<String> = Vec::new();
+    for quiet in QUIET {
+        let name = quiet.trim_end_matches([':', '_']);
+        let spoken_of = asked.iter().map(target).any(|t| {
+            t.starts_with(name)
+                && !t.starts_with("lancegate")
+                && !(name == "lance" && t == "lancedb")
+        });
+        if !spoken_of {
+            all.push(format!("{quiet}=warn"));
+        }
+    }
+    for directive in &asked {
+        match directive.strip_prefix("lance=") {
+            // Meant for Lance; as it stands it would catch our own lines too.
+            Some(level) => all.extend([format!("lance::={level}"), format!("lance_={level}")]),
+            None => all.push((*directive).to_owned()),
+        }
+    }
+    all.join(",")
+}
+
+/// A panic becomes a line of the log like any other, not raw text between them.
+fn log_panics() {
+    panic::set_hook(Box::new(|info| {
+        let text: String = info
+            .payload_as_str()
+            .unwrap_or("(no text)")
+            .chars()
+            .take(PANIC_TEXT)
+            .collect();
+        let location = info.location().map(ToString::to_string);
+        tracing::error!(location, panic = text, "a thread panicked");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a filter lets an event of that target through at INFO.
+    fn lets_through(filter: EnvFilter, act: impl FnOnce()) -> bool {
+        use std::sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        };
+        struct Seen(Arc<AtomicBool>);
+        impl<S: tracing::Subscriber> Layer<S> for Seen {
+            fn on_event(
+                &self,
+                _: &tracing::Event<'_>,
+                _: tracing_subscriber::layer::Context<'_, S>,
+            ) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let seen = Arc::new(AtomicBool::new(false));
+        let subscriber = Registry::default().with(Seen(Arc::clone(&seen)).with_filter(filter));
+        tracing::subscriber::with_default(subscriber, act);
+        seen.load(Ordering::Relaxed)
+    }
+
+    macro_rules! at {
+        ($filter:expr, $env:expr, $target:literal, $level:ident) => {
+            lets_through(filter($env, $filter).unwrap(), || {
+                tracing::event!(target: $target, tracing::Level::$level, "x")
+            })
+        };
+    }
+
+    #[test]
+    fn our_lines_pass_and_noise_does_not() {
+        assert!(at!("info", None, "lancegate::access", INFO));
+        assert!(!at!("info", None, "lance::dataset", INFO));
+        assert!(!at!("debug", None, "lance_io::scheduler", INFO));
+        assert!(!at!("info", None, "datafusion_optimizer", INFO));
+        assert!(at!("info", None, "lance::dataset", WARN));
+    }
+
+    #[test]
+    fn a_filter_for_lance_is_not_one_for_us() {
+        assert!(at!("info,lance=error", None, "lancegate::access", INFO));
+        assert!(!at!("info,lance=error", None, "lance::dataset", WARN));
+        assert!(at!("info,lance=debug", None, "lance_core", DEBUG));
+        assert!(at!(
+            "lancegate=debug,lance=warn",
+            None,
+            "lancegate::router",
+            DEBUG
+        ));
+        assert!(at!(
+            "info,lance::dataset=debug",
+            None,
+            "lance::dataset",
+            DEBUG
+        ));
+    }
+
+    #[test]
+    fn rust_log_comes_first() {
+        assert!(at!("error", Some("debug"), "lancegate", DEBUG));
+        assert!(!at!("debug", Some("error"), "lancegate", WARN));
+        assert!(at!("debug", Some(""), "lancegate", DEBUG));
+    }
+
+    #[test]
+    fn a_bad_filter_says_where_it_came_from() {
+        let error = filter(Some("lancegate=loud"), "info")
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("RUST_LOG: 'lancegate=loud'"), "{error}");
+        let error = filter(None, "a=b=c").unwrap_err().to_string();
+        assert!(error.starts_with("logging.filter: "), "{error}");
+    }
+}

@@ -1,0 +1,172 @@
+//! Every metric of this server: its name, what it means, its buckets. Nothing
+//! is measured under a name that is not here.
+
+mod grpc;
+mod handles;
+mod labels;
+mod record;
+mod recorder;
+mod rollup;
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+pub use grpc::{Call, method};
+pub use record::{
+    cache_bytes, connection_state, copy_finished, read_finished, replication_lag, request_shed,
+    requests_in_flight, routed, search_finished, table_gone, table_rows, version_published,
+};
+pub use recorder::{MetricsError, Recorder, install};
+
+/// Upper bounds of every histogram of durations, in seconds: those of
+/// Prometheus' own clients, with 1 ms and 2.5 ms below and 30 s above.
+pub const SECONDS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+/// Label of the tables beyond the bound, all together.
+pub const OTHER_TABLES: &str = "_other";
+
+/// Label of calls to methods that do not exist.
+pub const UNKNOWN_METHOD: &str = "unknown";
+
+// The standard set of gRPC servers.
+pub(crate) const GRPC_STARTED: &str = "grpc_server_started_total";
+pub(crate) const GRPC_HANDLED: &str = "grpc_server_handled_total";
+pub(crate) const GRPC_SECONDS: &str = "grpc_server_handling_seconds";
+
+// Searches, under the names that LanceDB's tutorial uses.
+pub(crate) const SEARCHES: &str = "lancedb_search_requests_total";
+pub(crate) const SEARCH_SECONDS: &str = "lancedb_search_latency_seconds";
+pub(crate) const TABLE_ROWS: &str = "lancedb_table_rows";
+
+// Routing and connections.
+pub(crate) const ROUTED: &str = "lancegate_routed_total";
+pub(crate) const READS: &str = "lancegate_connection_reads_total";
+pub(crate) const READ_SECONDS: &str = "lancegate_connection_read_seconds";
+pub(crate) const CONNECTION_UP: &str = "lancegate_connection_up";
+
+// Replication.
+pub(crate) const LAG_VERSIONS: &str = "lancegate_replication_lag_versions";
+pub(crate) const LAG_SECONDS: &str = "lancegate_replication_lag_seconds";
+pub(crate) const COPIES: &str = "lancegate_copies_total";
+pub(crate) const COPIED_FILES: &str = "lancegate_copied_files_total";
+pub(crate) const COPIED_BYTES: &str = "lancegate_copied_bytes_total";
+pub(crate) const COPY_SECONDS: &str = "lancegate_copy_seconds";
+pub(crate) const PUBLISHED: &str = "lancegate_versions_published_total";
+
+// The server itself.
+pub(crate) const CACHE_BYTES: &str = "lancegate_cache_bytes";
+pub(crate) const IN_FLIGHT: &str = "lancegate_requests_in_flight";
+pub(crate) const SHED: &str = "lancegate_requests_shed_total";
+pub(crate) const BUILD_INFO: &str = "lancegate_build_info";
+
+/// Says what each metric means. Called once, when the recorder is installed.
+fn describe() {
+    describe_grpc();
+    describe_routing();
+    describe_replication();
+    describe_store();
+    describe_gauge!(
+        CACHE_BYTES,
+        Unit::Bytes,
+        "Bytes held by a cache of LanceDB."
+    );
+    describe_gauge!(IN_FLIGHT, "Requests being worked on.");
+    describe_counter!(
+        SHED,
+        "Requests refused because too many were being worked on."
+    );
+    describe_gauge!(BUILD_INFO, "Always 1; the labels say what runs.");
+}
+
+fn describe_grpc() {
+    describe_counter!(GRPC_STARTED, "RPCs started on the server.");
+    describe_counter!(
+        GRPC_HANDLED,
+        "RPCs completed on the server, by the code that the client was sent."
+    );
+    describe_histogram!(
+        GRPC_SECONDS,
+        Unit::Seconds,
+        "Time from the arrival of an RPC to the end of its answer."
+    );
+    describe_counter!(SEARCHES, "Searches answered, by table and outcome.");
+    describe_histogram!(
+        SEARCH_SECONDS,
+        Unit::Seconds,
+        "Time that a search took, by table."
+    );
+    describe_gauge!(TABLE_ROWS, "Rows of a table on the primary.");
+}
+
+fn describe_routing() {
+    describe_counter!(
+        ROUTED,
+        "Requests sent to a connection, by the policy that chose it."
+    );
+    describe_counter!(READS, "Reads that a connection finished, by outcome.");
+    describe_histogram!(
+        READ_SECONDS,
+        Unit::Seconds,
+        "Time that a connection took to answer a read."
+    );
+    describe_gauge!(CONNECTION_UP, "1 if a connection can be used, 0 if not.");
+}
+
+fn describe_replication() {
+    describe_gauge!(
+        LAG_VERSIONS,
+        "How many versions a table of a connection is behind the primary."
+    );
+    describe_gauge!(
+        LAG_SECONDS,
+        Unit::Seconds,
+        "For how long the primary has been ahead of a table of a connection."
+    );
+    describe_counter!(
+        COPIES,
+        "Copies of a table version to a connection, by outcome."
+    );
+    describe_counter!(COPIED_FILES, "Files copied to a connection.");
+    describe_counter!(COPIED_BYTES, Unit::Bytes, "Bytes copied to a connection.");
+    describe_histogram!(
+        COPY_SECONDS,
+        Unit::Seconds,
+        "Time that the copy of a table version took."
+    );
+    describe_counter!(PUBLISHED, "Table versions made visible on a connection.");
+}
+
+/// What Lance itself counts through the same facade, under its own names.
+fn describe_store() {
+    describe_counter!(
+        "lance_object_store_requests_total",
+        "Requests to an object store, by operation."
+    );
+    describe_counter!(
+        "lance_object_store_request_bytes_total",
+        Unit::Bytes,
+        "Bytes read from and written to an object store, by operation."
+    );
+    describe_histogram!(
+        "lance_object_store_request_duration_seconds",
+        Unit::Seconds,
+        "Time that a request to an object store took, by operation."
+    );
+    describe_counter!(
+        "lance_object_store_errors_total",
+        "Requests to an object store that failed, by operation."
+    );
+    describe_counter!(
+        "lance_object_store_throttle_total",
+        "Answers of an object store that asked to slow down, by HTTP status."
+    );
+    describe_counter!(
+        "lance_object_store_retryable_responses_total",
+        "Answers of an object store that may be retried, by HTTP status."
+    );
+    describe_gauge!(
+        "lance_object_store_in_flight_requests",
+        "Requests to an object store being waited for, by operation."
+    );
+}

@@ -1,0 +1,8 @@
+//! What an operator sees: metrics, logs, traces, and the HTTP port that shows
+//! the first of them next to the probes. A leaf: nothing here knows the rest.
+
+pub mod http;
+mod json;
+pub mod logs;
+pub mod metrics;
+pub mod traces;
