@@ -113,7 +113,8 @@ impl App {
             Arc::clone(&sessions),
             tasks.stop(),
         ));
-        tasks.spawn(recorder.clone().run_upkeep(tasks.stop()));
+        let (upkeep, stop_upkeep) = (recorder.clone(), tasks.stop());
+        tasks.spawn(async move { upkeep.run_upkeep(stop_upkeep).await });
 
         let api = Api {
             router: Arc::clone(&router),

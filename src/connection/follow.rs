@@ -17,19 +17,28 @@ const PARALLEL_LOOKS: usize = 8;
 pub async fn follow(target: &impl Follow) -> Result<Vec<(TableName, Error)>> {
     let store = target.connection().store()?;
     let names = store.table_names().await?;
-    let present: HashSet<&TableName> = names.iter().collect();
+    let present: HashSet<TableName> = names.iter().cloned().collect();
+    let mut gone: Vec<TableName> = Vec::new();
     for table in target.connection().catalog().all().keys() {
-        // Looked at again under the table's lock: it may just have been created.
         if !present.contains(table) {
-            target.look(table).await?;
+            gone.push(table.clone());
         }
     }
-    let failures = stream::iter(&names)
-        .map(|table| async move { (table, target.look(table).await) })
-        .buffer_unordered(PARALLEL_LOOKS)
-        .filter_map(|(table, outcome)| async move { Some((table.clone(), outcome.err()?)) })
-        .collect()
-        .await;
+    let mut failures = Vec::new();
+    // Those that are gone are looked at under the table's lock as well: one of
+    // them may just have been created.
+    let mut looks = stream::iter(names.into_iter().chain(gone))
+        .map(|table| async move {
+            let outcome = target.look(&table).await;
+            (table, outcome)
+        })
+        .buffer_unordered(PARALLEL_LOOKS);
+    while let Some((table, outcome)) = looks.next().await {
+        if let Err(error) = outcome {
+            failures.push((table, error));
+        }
+    }
+    drop(looks);
     target.connection().set_loaded();
     Ok(failures)
 }

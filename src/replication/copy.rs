@@ -64,18 +64,23 @@ impl Route<'_> {
                 present.files.insert(have)
             }
         };
-        let missing: Vec<&String> = files.iter().filter(|f| !have.contains_key(*f)).collect();
+        let mut missing: Vec<String> = Vec::new();
+        for file in files {
+            if !have.contains_key(file) {
+                missing.push(file.clone());
+            }
+        }
         let copies: Vec<(String, u64)> = stream::iter(missing)
             .map(|file| async move {
-                let size = self.source_size(file).await?;
+                let size = self.source_size(&file).await?;
                 let copy = FileCopy {
-                    path: self.path(file),
+                    path: self.path(&file),
                     size,
                 };
                 match self.target.copy_from(self.source, &copy).await {
-                    Ok(_) => Ok((file.clone(), size)),
+                    Ok(_) => Ok((file, size)),
                     Err(ObjectError::NotFound(_)) => {
-                        Err(ReplicationError::SourceGone(file.clone()))
+                        Err(ReplicationError::SourceGone(file))
                     }
                     Err(e) => Err(e.into()),
                 }

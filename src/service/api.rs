@@ -2,8 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
-use tonic::{Extensions, Response, Status, metadata::MetadataMap};
+use tonic::{Extensions, Response, Status};
 
 use super::stack::{Deadline, RequestFacts};
 use crate::{
@@ -39,38 +38,36 @@ pub(super) fn refuse(extensions: &Extensions, table: &str, error: &Error) -> Sta
 
 /// Adds what only a handler knows to the access log.
 fn note(extensions: &Extensions, table: &str, served: Option<&Served>) {
-    let Some(facts) = extensions.get::<Arc<RequestFacts>>() else {
+    let Some(facts) = extensions.get::<RequestFacts>() else {
         return;
     };
     // A name that is no table name may be anything: it is not logged.
     if TableName::parse(table).is_ok() {
-        facts.set_table(table);
+        facts.table(table);
     }
     if let Some(served) = served {
-        facts.set_served(&served.route, served.version);
+        facts.served(served);
     }
 }
 
 /// What is left of a request's time.
 pub(super) fn time_left(extensions: &Extensions, limits: &Limits) -> Duration {
     match extensions.get::<Deadline>() {
-        Some(deadline) => deadline.0.saturating_duration_since(Instant::now()),
+        Some(deadline) => deadline.remaining(),
         None => limits.max_deadline,
     }
 }
 
 /// A request taken apart.
 pub(super) struct Call<T> {
-    pub metadata: MetadataMap,
     pub extensions: Extensions,
     pub message: T,
 }
 
 impl<T> From<tonic::Request<T>> for Call<T> {
     fn from(request: tonic::Request<T>) -> Self {
-        let (metadata, extensions, message) = request.into_parts();
+        let (_, extensions, message) = request.into_parts();
         Self {
-            metadata,
             extensions,
             message,
         }

@@ -11,7 +11,7 @@ use crate::{
     domain::Result,
     proto::v1 as pb,
     storage::Batches,
-    wire::{ipc::IpcChunker, status::status},
+    wire::{ipc_chunk::IpcChunker, status::status},
 };
 
 struct State {
@@ -49,7 +49,7 @@ struct Starting {
 impl Starting {
     fn start(self) -> Result<State> {
         Ok(State {
-            chunker: Some(IpcChunker::new(&self.batches.schema)?),
+            chunker: Some(IpcChunker::new(self.batches.schema.clone())?),
             batches: self.batches,
             ready: VecDeque::new(),
             served: Some(self.served),

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::api::Api;
 use crate::{
     connection::Connection,
-    domain::{TableName, view::Lag},
+    domain::{TableName, view::{ConnectionState, Lag}},
     proto::v1 as pb,
     wire,
 };
@@ -58,7 +58,7 @@ impl Api {
         pb::ConnectionStatus {
             name: connection.name().to_string(),
             role: wire::served::role(connection.role()) as i32,
-            state: wire::served::state(status.state) as i32,
+            state: state(status.state) as i32,
             state_since: Some(status.since.into()),
             lag_versions: tables.iter().map(|t| t.lag_versions).max().unwrap_or(0),
             lag: tables.iter().filter_map(|t| t.lag).max_by_key(|d| (d.seconds, d.nanos)),
@@ -73,12 +73,21 @@ impl Api {
     }
 }
 
+fn state(state: ConnectionState) -> pb::ConnectionState {
+    match state {
+        ConnectionState::Connecting => pb::ConnectionState::Connecting,
+        ConnectionState::Up => pb::ConnectionState::Up,
+        ConnectionState::Down => pb::ConnectionState::Down,
+    }
+}
+
 fn position(table: &TableName, version: u64, lag: Lag) -> pb::TablePosition {
     pb::TablePosition {
         table: table.to_string(),
         version,
         lag_versions: lag.versions,
-        lag: Some(wire::served::duration(lag.age)),
+        // No lag is longer than the seconds of a protobuf duration.
+        lag: lag.age.try_into().ok(),
         last_error: String::new(),
     }
 }

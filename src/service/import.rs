@@ -70,7 +70,7 @@ impl Upload {
         if first.is_empty() {
             return Err(Error::invalid("arrow_ipc", "is required"));
         }
-        let (schema, batches) = decode_stream(first.clone())?;
+        let (schema, batches) = decode_stream(first.clone(), "arrow_ipc")?;
         Ok(Self {
             schema,
             first: batches,
@@ -136,7 +136,7 @@ impl Feed {
                 let text = format!("an import may have {} bytes", self.upload.max_bytes);
                 return Err(Error::TooLarge(text));
             }
-            let (schema, next) = decode_stream(message.arrow_ipc)?;
+            let (schema, next) = decode_stream(message.arrow_ipc, "arrow_ipc")?;
             if schema.fields() != self.upload.schema.fields() {
                 let text = "has other columns than the first message";
                 return Err(Error::invalid("arrow_ipc", text));

@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures::Stream;
+use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -21,6 +22,8 @@ use crate::{
     wire::{
         self,
         page::{PageToken, fingerprint},
+        query::page_size,
+        rows::{encode_rows, row_format},
     },
 };
 
@@ -36,7 +39,6 @@ impl pb::search_service_server::SearchService for Api {
         let Call {
             extensions,
             message,
-            ..
         } = request.into();
         let began = Instant::now();
         let outcome = self.run_search(&message.table, message.query).await;
@@ -44,11 +46,7 @@ impl pb::search_service_server::SearchService for Api {
         answer(&extensions, &message.table, outcome, |rows, served| {
             Ok(pb::SearchResponse {
                 num_rows: count(rows.num_rows()),
-                rows: Some(wire::rows::encode_rows(
-                    &rows.schema,
-                    &rows.batches,
-                    message.row_format,
-                )?),
+                rows: Some(encode(&rows, message.row_format)?),
                 served: Some(served),
             })
         })
@@ -63,7 +61,6 @@ impl pb::search_service_server::SearchService for Api {
         let Call {
             extensions,
             message,
-            ..
         } = request.into();
         let began = Instant::now();
         let opened = self.open_stream(&message.table, message.query).await;
@@ -85,14 +82,13 @@ impl pb::search_service_server::SearchService for Api {
         let Call {
             extensions,
             message,
-            ..
         } = request.into();
         let (table, format) = (message.table.clone(), message.row_format);
         let outcome = self.run_scan(message).await;
         answer(&extensions, &table, outcome, |(rows, next), served| {
             Ok(pb::ScanResponse {
                 num_rows: count(rows.num_rows()),
-                rows: Some(wire::rows::encode_rows(&rows.schema, &rows.batches, format)?),
+                rows: Some(encode(&rows, format)?),
                 next_page_token: next,
                 served: Some(served),
             })
@@ -106,14 +102,13 @@ impl pb::search_service_server::SearchService for Api {
         let Call {
             extensions,
             message,
-            ..
         } = request.into();
         let (table, format) = (message.table.clone(), message.row_format);
         let outcome = self.run_get(message).await;
         answer(&extensions, &table, outcome, |rows, served| {
             Ok(pb::GetResponse {
                 num_rows: count(rows.num_rows()),
-                rows: Some(wire::rows::encode_rows(&rows.schema, &rows.batches, format)?),
+                rows: Some(encode(&rows, format)?),
                 served: Some(served),
             })
         })
@@ -126,11 +121,10 @@ impl pb::search_service_server::SearchService for Api {
         let Call {
             extensions,
             message,
-            ..
         } = request.into();
         let outcome = async {
             let table = TableName::parse(&message.table)?;
-            let filter = wire::query::filter(message.filter, "filter", &self.limits)?;
+            let filter = wire::filter::filter(message.filter, "filter", &self.limits)?;
             let depth = self.limits.max_filter_depth;
             self.router
                 .read(&table, |snapshot| async move {
@@ -153,7 +147,6 @@ impl pb::search_service_server::SearchService for Api {
         let Call {
             extensions,
             message,
-            ..
         } = request.into();
         let table = message.table.clone();
         let outcome = self.run_explain(message).await;
@@ -199,31 +192,29 @@ impl Api {
     async fn run_scan(&self, request: pb::ScanRequest) -> Result<((Rows, String), Served)> {
         let table = TableName::parse(&request.table)?;
         let size = page_size(request.page_size, &self.limits)?;
-        let print = fingerprint(&(&request.table, &request.query));
+        let asked = request.query.as_ref().map(Message::encode_to_vec);
+        let asked = asked.unwrap_or_default();
+        let print = fingerprint([table.as_str().as_bytes(), asked.as_slice()]);
+        let token = PageToken::decode(&request.page_token, print)?;
         let scan = wire::query::scan(request.query, &self.limits)?;
         let (depth, most) = (
             self.limits.max_filter_depth,
             self.limits.max_response_bytes,
         );
-        let page = |offset| {
-            move |snapshot: Arc<Snapshot>| async move {
-                scan_page(&snapshot, &scan, offset, size, print, depth, most).await
-            }
+        let page = |snapshot: Arc<Snapshot>, offset| async move {
+            scan_page(&snapshot, &scan, offset, size, print, depth, most).await
         };
-        if request.page_token.is_empty() {
-            return self.router.read(&table, page(0)).await;
-        }
-        let token = PageToken::decode(&request.page_token)?;
-        let (offset, given) = (token.offset, token.fingerprint);
-        let read = page(offset);
+        let Some(token) = token else {
+            return self.router.read(&table, |snapshot| page(snapshot, 0)).await;
+        };
         let outcome = self
             .router
             .read_at(&table, token.version, |snapshot| async move {
-                // Another request's token, or one of an earlier table of this name.
-                if given != of_commit(print, &snapshot) {
-                    return Err(Error::invalid("page_token", "belongs to another request"));
+                if commit_nanos(&snapshot) != token.commit_nanos {
+                    // An earlier table of this name: its versions are gone.
+                    return Err(Error::not_found(Resource::Version, "of the page token"));
                 }
-                read(snapshot).await
+                page(snapshot, token.offset).await
             })
             .await;
         match outcome {
@@ -241,21 +232,20 @@ impl Api {
     async fn run_get(&self, request: pb::GetRequest) -> Result<(Rows, Served)> {
         let table = TableName::parse(&request.table)?;
         let columns = wire::query::columns(request.columns, "columns")?;
+        let key_columns = wire::query::columns(request.key_columns, "key_columns")?
+            .ok_or_else(|| Error::invalid("key_columns", "is required"))?;
         let keys = request.keys;
-        if request.key_columns.is_empty() {
-            return Err(Error::invalid("key_columns", "is required"));
-        }
         if keys.is_empty() || keys.len() > self.limits.max_limit {
             let text = format!("must have 1 to {} keys", self.limits.max_limit);
             return Err(Error::invalid("keys", text));
         }
         // Several columns make one chain of OR per key, which is planned
         // recursively.
-        if request.key_columns.len() > 1 && keys.len() > MAX_COMPOSITE_KEYS {
+        if key_columns.len() > 1 && keys.len() > MAX_COMPOSITE_KEYS {
             let text = format!("may have {MAX_COMPOSITE_KEYS} keys of several columns");
             return Err(Error::invalid("keys", text));
         }
-        let (key_columns, row_id) = (request.key_columns, request.with_row_id);
+        let row_id = request.with_row_id;
         let most = self.limits.max_response_bytes;
         self.router
             .read(&table, |snapshot| async move {
@@ -321,27 +311,19 @@ async fn scan_page(
     let next = PageToken {
         version: snapshot.version(),
         offset: offset.saturating_add(size as u64),
-        fingerprint: of_commit(print, snapshot),
+        commit_nanos: commit_nanos(snapshot),
+        fingerprint: print,
     };
     Ok((rows, next.encode()))
 }
 
-/// A request's fingerprint on one commit: a re-created table has the same
-/// version numbers and other rows.
-fn of_commit(print: u64, snapshot: &Snapshot) -> u64 {
-    fingerprint(&(print, snapshot.commit().timestamp_nanos))
+/// When a snapshot was committed; the low 64 bits reach to the year 2554.
+fn commit_nanos(snapshot: &Snapshot) -> u64 {
+    snapshot.commit().timestamp_nanos as u64
 }
 
-/// Rows of a page: the default for 0.
-pub(super) fn page_size(asked: u32, limits: &crate::config::Limits) -> Result<usize> {
-    match asked as usize {
-        0 => Ok(limits.default_page_size),
-        size if size <= limits.max_page_size => Ok(size),
-        _ => Err(Error::invalid(
-            "page_size",
-            format!("may be at most {}", limits.max_page_size),
-        )),
-    }
+fn encode(rows: &Rows, format: i32) -> Result<pb::Rows> {
+    encode_rows(&rows.schema, &rows.batches, row_format(format)?)
 }
 
 fn count(rows: usize) -> u32 {
@@ -357,8 +339,8 @@ fn count_search(table: &str, error: Option<&Error>, elapsed: Duration) {
             ..
         }) => metrics::search_finished("_unknown", "NotFound", elapsed),
         Some(error) if TableName::parse(table).is_err() => {
-            metrics::search_finished("_unknown", wire::status::code_name(error), elapsed);
+            metrics::search_finished("_unknown", metrics::code_name(wire::status::code(error)), elapsed);
         }
-        Some(error) => metrics::search_finished(table, wire::status::code_name(error), elapsed),
+        Some(error) => metrics::search_finished(table, metrics::code_name(wire::status::code(error)), elapsed),
     }
 }

@@ -1,21 +1,17 @@
 //! TableService: tables, their columns, indexes, versions and tags.
 
-use std::sync::Arc;
-
 use tonic::{Request, Response, Status};
 
 use super::{
     api::{Api, Call, answer, time_left},
-    search::page_size,
-    table_source::{Source, source},
 };
 use crate::{
-    domain::{Error, Result, TableName, table::VersionRef, view::Served},
+    domain::{Error, Result, TableName, view::Served},
     proto::v1 as pb,
-    storage::{Handle, Snapshot},
     wire::{
         self,
         page::{decode_name, encode_name},
+        query::page_size,
     },
 };
 
@@ -99,10 +95,10 @@ impl pb::table_service_server::TableService for Api {
         let call = Call::from(request);
         let name = &call.message.table;
         let outcome = self
-            .look(name, |snapshot| async move { snapshot.describe().await })
+            .look(name, move |snapshot| async move { snapshot.describe().await })
             .await;
         answer(&call.extensions, name, outcome, |info, served| {
-            wire::table::describe(name, info, served)
+            wire::table::description(name.clone(), info, served)
         })
     }
 
@@ -113,14 +109,14 @@ impl pb::table_service_server::TableService for Api {
         let call = Call::from(request);
         let (name, message) = (call.message.table.clone(), call.message);
         let outcome = async {
-            let spec = wire::index::index_spec(message.index, "index")?;
+            let spec = wire::index::spec(message.index)?;
             let columns = message.columns;
             if columns.len() != 1 {
                 return Err(Error::invalid("columns", "must have one column"));
             }
             let index_name = Some(message.name).filter(|n| !n.is_empty());
             let replace = message.replace.unwrap_or(true);
-            self.maintain(&name, |handle| async move {
+            self.maintain(&name, move |handle| async move {
                 handle
                     .create_index(&columns, spec, index_name, replace)
                     .await
@@ -143,7 +139,7 @@ impl pb::table_service_server::TableService for Api {
         let (name, index) = (call.message.table.clone(), call.message.name);
         let outcome = async {
             required("name", &index)?;
-            self.change(&name, |handle| async move { handle.drop_index(&index).await })
+            self.change(&name, move |handle| async move { handle.drop_index(&index).await })
                 .await
         };
         answer(&call.extensions, &name, outcome.await, |((), version), served| {
@@ -161,13 +157,13 @@ impl pb::table_service_server::TableService for Api {
         let call = Call::from(request);
         let name = &call.message.table;
         let outcome = self
-            .look(name, |snapshot| async move {
+            .look(name, move |snapshot| async move {
                 Ok(snapshot.indexes().await?.to_vec())
             })
             .await;
         answer(&call.extensions, name, outcome, |indexes, served| {
             Ok(pb::ListIndexesResponse {
-                indexes: indexes.into_iter().map(wire::index::index_info).collect(),
+                indexes: indexes.into_iter().map(wire::index::info).collect(),
                 served: Some(served),
             })
         })
@@ -181,23 +177,21 @@ impl pb::table_service_server::TableService for Api {
         let name = call.message.table.clone();
         let left = time_left(&call.extensions, &self.limits);
         let outcome = async {
-            let timeout = match call.message.timeout {
-                Some(asked) => wire::table::duration(asked, "timeout")?.min(left),
-                None => left,
-            };
+            let asked = wire::table::duration(call.message.timeout, "timeout")?;
+            let timeout = asked.map_or(left, |asked| asked.min(left));
             let names = call.message.names;
-            self.maintain(&name, |handle| async move {
+            self.maintain(&name, move |handle| async move {
                 handle.wait_for_indexes(&names, timeout).await
             })
             .await?;
-            self.look(&name, |snapshot| async move {
+            self.look(&name, move |snapshot| async move {
                 Ok(snapshot.indexes().await?.to_vec())
             })
             .await
         };
         answer(&call.extensions, &name, outcome.await, |indexes, served| {
             Ok(pb::WaitForIndexesResponse {
-                indexes: indexes.into_iter().map(wire::index::index_info).collect(),
+                indexes: indexes.into_iter().map(wire::index::info).collect(),
                 served: Some(served),
             })
         })
@@ -211,18 +205,11 @@ impl pb::table_service_server::TableService for Api {
         let name = call.message.table.clone();
         let outcome = async {
             let options = wire::table::optimize_options(&call.message)?;
-            self.maintain(&name, |handle| async move { handle.optimize(options).await })
+            self.maintain(&name, move |handle| async move { handle.optimize(options).await })
                 .await
         };
         answer(&call.extensions, &name, outcome.await, |(done, version), served| {
-            Ok(pb::OptimizeTableResponse {
-                fragments_removed: done.fragments_removed,
-                fragments_added: done.fragments_added,
-                versions_removed: done.versions_removed,
-                bytes_removed: done.bytes_removed,
-                version,
-                served: Some(served),
-            })
+            Ok(wire::table::optimized(done, version, served))
         })
     }
 
@@ -239,7 +226,7 @@ impl pb::table_service_server::TableService for Api {
                 .transpose()
                 .map_err(|_| Error::invalid("page_token", "is not one of this server"))?;
             let (mut versions, served) = self
-                .ask(name, |handle| async move { handle.versions().await })
+                .ask(name, move |handle| async move { handle.versions().await })
                 .await?;
             versions.retain(|v| before.is_none_or(|before| v.version < before));
             let next = match versions.get(size.wrapping_sub(1)) {
@@ -265,16 +252,11 @@ impl pb::table_service_server::TableService for Api {
         &self,
         request: Request<pb::RestoreVersionRequest>,
     ) -> Reply<pb::RestoreVersionResponse> {
-        use pb::restore_version_request::Target;
         let call = Call::from(request);
         let name = call.message.table.clone();
         let outcome = async {
-            let target = match call.message.target {
-                Some(Target::Version(number)) => VersionRef::Number(number),
-                Some(Target::Tag(tag)) => VersionRef::Tag(tag),
-                None => return Err(Error::invalid("target", "is required: version or tag")),
-            };
-            self.change(&name, |handle| async move { handle.restore(&target).await })
+            let target = wire::table::version_ref(call.message.target)?;
+            self.change(&name, move |handle| async move { handle.restore(&target).await })
                 .await
         };
         answer(&call.extensions, &name, outcome.await, |((), version), served| {
@@ -292,10 +274,8 @@ impl pb::table_service_server::TableService for Api {
         let call = Call::from(request);
         let name = call.message.table.clone();
         let outcome = async {
-            let tag = tag(call.message.tag)?;
-            self.ask(&name, |handle| async move {
-                handle.create_tag(&tag.name, tag.version).await
-            })
+            let (tag, version) = wire::table::tag(call.message.tag)?;
+            self.ask(&name, move |handle| async move { handle.create_tag(&tag, version).await })
             .await
         };
         answer(&call.extensions, &name, outcome.await, |(), served| {
@@ -312,10 +292,8 @@ impl pb::table_service_server::TableService for Api {
         let call = Call::from(request);
         let name = call.message.table.clone();
         let outcome = async {
-            let tag = tag(call.message.tag)?;
-            self.ask(&name, |handle| async move {
-                handle.update_tag(&tag.name, tag.version).await
-            })
+            let (tag, version) = wire::table::tag(call.message.tag)?;
+            self.ask(&name, move |handle| async move { handle.update_tag(&tag, version).await })
             .await
         };
         answer(&call.extensions, &name, outcome.await, |(), served| {
@@ -332,10 +310,8 @@ impl pb::table_service_server::TableService for Api {
         let call = Call::from(request);
         let name = &call.message.table;
         let outcome = async {
-            required("name", &call.message.name)?;
-            self.ask(name, |handle| async move {
-                handle.delete_tag(&call.message.name).await
-            })
+            let tag = wire::table::tag_name(call.message.name, "name")?;
+            self.ask(name, move |handle| async move { handle.delete_tag(&tag).await })
             .await
         };
         answer(&call.extensions, name, outcome.await, |(), served| {
@@ -349,7 +325,7 @@ impl pb::table_service_server::TableService for Api {
         let call = Call::from(request);
         let name = &call.message.table;
         let outcome = self
-            .ask(name, |handle| async move { handle.tags().await })
+            .ask(name, move |handle| async move { handle.tags().await })
             .await;
         answer(&call.extensions, name, outcome, |tags, served| {
             Ok(pb::ListTagsResponse {
@@ -371,7 +347,7 @@ impl pb::table_service_server::TableService for Api {
         let outcome = async {
             let columns = wire::table::new_columns(call.message.source, &self.limits)?;
             let depth = self.limits.max_filter_depth;
-            self.change(&name, |handle| async move {
+            self.change(&name, move |handle| async move {
                 handle.add_columns(columns, depth).await
             })
             .await
@@ -392,7 +368,7 @@ impl pb::table_service_server::TableService for Api {
         let name = call.message.table.clone();
         let outcome = async {
             let alterations = wire::table::alterations(call.message.alterations)?;
-            self.change(&name, |handle| async move {
+            self.change(&name, move |handle| async move {
                 handle.alter_columns(alterations).await
             })
             .await
@@ -412,9 +388,8 @@ impl pb::table_service_server::TableService for Api {
         let call = Call::from(request);
         let name = call.message.table.clone();
         let outcome = async {
-            let columns = wire::query::columns(call.message.columns, "columns")?
-                .ok_or_else(|| Error::invalid("columns", "is required"))?;
-            self.change(&name, |handle| async move {
+            let columns = wire::table::dropped_columns(call.message.columns)?;
+            self.change(&name, move |handle| async move {
                 handle.drop_columns(&columns).await
             })
             .await
@@ -426,101 +401,6 @@ impl pb::table_service_server::TableService for Api {
             })
         })
     }
-}
-
-impl Api {
-    async fn run_create(&self, request: pb::CreateTableRequest) -> Result<(u64, Served)> {
-        let table = TableName::parse(&request.table)?;
-        let Source { schema, batches } = source(request.source)?;
-        let route = self.router.write_route()?;
-        let primary = self.router.primary();
-        let name = table.clone();
-        let created = primary
-            .create(&table, |store| async move {
-                store.create(&name, schema, batches).await
-            })
-            .await;
-        let version = match created {
-            Err(Error::AlreadyExists { .. }) if request.exist_ok => {
-                primary.snapshot(&table).await?.version()
-            }
-            other => other?,
-        };
-        Ok((version, self.router.served(route, &table, version)))
-    }
-
-    /// Looks at the newest known version on the primary.
-    async fn look<T, F, Fut>(&self, table: &str, look: F) -> Result<(T, Served)>
-    where
-        F: FnOnce(Arc<Snapshot>) -> Fut,
-        Fut: Future<Output = Result<T>>,
-    {
-        let table = TableName::parse(table)?;
-        let route = self.router.write_route()?;
-        let snapshot = self.router.primary().snapshot(&table).await?;
-        let version = snapshot.version();
-        let seen = look(snapshot).await?;
-        Ok((seen, self.router.served(route, &table, version)))
-    }
-
-    /// Asks the primary what is not part of a version.
-    async fn ask<T, F, Fut>(&self, table: &str, ask: F) -> Result<(T, Served)>
-    where
-        F: FnOnce(Handle) -> Fut,
-        Fut: Future<Output = Result<T>>,
-    {
-        let table = TableName::parse(table)?;
-        let route = self.router.write_route()?;
-        let head = self.router.primary().head(&table).await?;
-        let answer = ask(head.handle().clone()).await?;
-        let version = self.router.primary().snapshot(&table).await?.version();
-        Ok((answer, self.router.served(route, &table, version)))
-    }
-
-    /// Changes a table in its lane. Answers the version afterwards too.
-    async fn change<T, F, Fut>(&self, table: &str, change: F) -> Result<((T, u64), Served)>
-    where
-        T: Send + 'static,
-        F: FnOnce(Handle) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T>> + Send,
-    {
-        let table = TableName::parse(table)?;
-        let route = self.router.write_route()?;
-        let done = self
-            .router
-            .primary()
-            .write(&table, |handle| with_version(handle, change))
-            .await?;
-        let served = self.router.served(route, &table, done.1);
-        Ok((done, served))
-    }
-
-    /// The same outside the lane, for what takes long.
-    async fn maintain<T, F, Fut>(&self, table: &str, work: F) -> Result<((T, u64), Served)>
-    where
-        T: Send + 'static,
-        F: FnOnce(Handle) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T>> + Send,
-    {
-        let table = TableName::parse(table)?;
-        let route = self.router.write_route()?;
-        let done = self
-            .router
-            .primary()
-            .maintain(&table, |handle| with_version(handle, work))
-            .await?;
-        let served = self.router.served(route, &table, done.1);
-        Ok((done, served))
-    }
-}
-
-async fn with_version<T, F, Fut>(handle: Handle, work: F) -> Result<(T, u64)>
-where
-    F: FnOnce(Handle) -> Fut,
-    Fut: Future<Output = Result<T>>,
-{
-    let done = work(handle.clone()).await?;
-    Ok((done, handle.version().await?))
 }
 
 fn table_less(route: crate::domain::view::Route) -> Served {
@@ -536,13 +416,4 @@ fn required(field: &str, value: &str) -> Result<()> {
         return Err(Error::invalid(field, "is required"));
     }
     Ok(())
-}
-
-fn tag(tag: Option<pb::Tag>) -> Result<pb::Tag> {
-    let tag = tag.ok_or_else(|| Error::invalid("tag", "is required"))?;
-    required("tag.name", &tag.name)?;
-    if tag.version == 0 {
-        return Err(Error::invalid("tag.version", "is required"));
-    }
-    Ok(tag)
 }

@@ -18,7 +18,7 @@ use crate::{
     wire::{
         self,
         rows::{DecodedRows, decode_rows},
-        table::{assignments, overwrite, upsert_options},
+        table::{assignments, overwrites, upsert},
     },
 };
 
@@ -31,12 +31,11 @@ impl pb::write_service_server::WriteService for Api {
         let Call {
             extensions,
             message,
-            ..
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
-            let overwrite = overwrite(message.mode, "mode")?;
-            self.write(&message.table, |handle| async move {
+            let overwrite = overwrites(message.mode)?;
+            self.write(&message.table, move |handle| async move {
                 let rows = decode_for(&handle, message.rows).await?;
                 handle.insert(rows.batches, overwrite).await
             })
@@ -58,15 +57,13 @@ impl pb::write_service_server::WriteService for Api {
     ) -> std::result::Result<Response<pb::UpsertResponse>, Status> {
         let Call {
             extensions,
-            mut message,
-            ..
+            message,
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
-            let rows = message.rows.take();
-            let options = upsert_options(message, &self.limits)?;
+            let (options, rows) = upsert(message, &self.limits)?;
             let depth = self.limits.max_filter_depth;
-            self.write(&name, |handle| async move {
+            self.write(&name, move |handle| async move {
                 let rows = decode_for(&handle, rows).await?;
                 handle
                     .upsert(options, rows.batches, rows.schema, depth)
@@ -93,14 +90,13 @@ impl pb::write_service_server::WriteService for Api {
         let Call {
             extensions,
             message,
-            ..
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
-            let filter = wire::query::filter(message.filter, "filter", &self.limits)?;
+            let filter = wire::filter::filter(message.filter, "filter", &self.limits)?;
             let assignments = assignments(message.assignments, &self.limits)?;
             let depth = self.limits.max_filter_depth;
-            self.write(&name, |handle| async move {
+            self.write(&name, move |handle| async move {
                 handle.update(filter.as_ref(), &assignments, depth).await
             })
             .await
@@ -122,14 +118,13 @@ impl pb::write_service_server::WriteService for Api {
         let Call {
             extensions,
             message,
-            ..
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
-            let filter = wire::query::filter(message.filter, "filter", &self.limits)?
+            let filter = wire::filter::filter(message.filter, "filter", &self.limits)?
                 .ok_or_else(|| Error::invalid("filter.sql", "is required; 'true' is every row"))?;
             let depth = self.limits.max_filter_depth;
-            self.write(&name, |handle| async move {
+            self.write(&name, move |handle| async move {
                 handle.delete(&filter, depth).await
             })
             .await
@@ -151,14 +146,13 @@ impl pb::write_service_server::WriteService for Api {
         let Call {
             extensions,
             message: mut stream,
-            ..
         } = request.into();
         let mut name = String::new();
         let outcome = async {
             let first = first_message(&mut stream).await?;
             name = first.table;
             let table = TableName::parse(&name)?;
-            let overwrite = overwrite(first.mode, "mode")?;
+            let overwrite = overwrites(first.mode)?;
             let route = self.router.write_route()?;
             let upload = Upload::new(&first.arrow_ipc, self.limits.max_import_bytes)?;
             let (schema, rows) = (upload.schema(), Arc::new(AtomicU64::new(0)));
@@ -166,7 +160,7 @@ impl pb::write_service_server::WriteService for Api {
             let (feed, batches) = upload.start(counted);
             // Outside the table's lane: the client sets the pace, and appends
             // conflict with no other write.
-            let commit = self.router.primary().maintain(&table, |handle| async move {
+            let commit = self.router.primary().maintain(&table, move |handle| async move {
                 handle.import(schema, batches, overwrite).await
             });
             let (fed, version) = tokio::join!(feed.run(stream), commit);

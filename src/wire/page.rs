@@ -17,6 +17,9 @@ const NAME_KIND: u8 = 2;
 pub struct PageToken {
     /// Version of the table that all pages are of.
     pub version: u64,
+    /// When that version was committed, in nanoseconds since 1970: a table that
+    /// was dropped and created again has the same version numbers.
+    pub commit_nanos: u64,
     /// Rows before the next page.
     pub offset: u64,
     /// [`fingerprint`] of the request without its paging.
@@ -26,7 +29,13 @@ pub struct PageToken {
 impl PageToken {
     /// The token for the client.
     pub fn encode(&self) -> String {
-        let parts = [self.version, self.offset, self.fingerprint].map(u64::to_le_bytes);
+        let parts = [
+            self.version,
+            self.commit_nanos,
+            self.offset,
+            self.fingerprint,
+        ]
+        .map(u64::to_le_bytes);
         seal(OFFSET_KIND, parts.as_flattened())
     }
 
@@ -37,11 +46,12 @@ impl PageToken {
             return Ok(None);
         }
         let body = open(OFFSET_KIND, token)?;
-        let ([version, offset, found], []) = body.as_chunks::<8>() else {
+        let ([version, commit_nanos, offset, found], []) = body.as_chunks::<8>() else {
             return Err(not_ours());
         };
         let token = PageToken {
             version: u64::from_le_bytes(*version),
+            commit_nanos: u64::from_le_bytes(*commit_nanos),
             offset: u64::from_le_bytes(*offset),
             fingerprint: u64::from_le_bytes(*found),
         };
@@ -131,6 +141,7 @@ mod tests {
 
     const TOKEN: PageToken = PageToken {
         version: u64::MAX,
+        commit_nanos: 99,
         offset: 12_345,
         fingerprint: 77,
     };

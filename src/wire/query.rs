@@ -67,7 +67,7 @@ pub fn search(query: Option<pb::Query>, limits: &Limits) -> Result<Search> {
         full_text,
         rrf_k,
         normalize,
-        columns: columns(query.columns),
+        columns: named(query.columns),
         with_row_id: query.with_row_id,
     })
 }
@@ -92,10 +92,17 @@ pub fn scan(query: Option<pb::ScanQuery>, limits: &Limits) -> Result<Scan> {
     };
     Ok(Scan {
         filter: filter.flatten(),
-        columns: columns(query.columns),
+        columns: named(query.columns),
         order_by: query.order_by.into_iter().map(ordering).collect(),
         with_row_id: query.with_row_id,
     })
+}
+
+/// Names of columns; `None` where there are none. `field` is the path of `names`.
+pub fn columns(names: Vec<String>, field: &str) -> Result<Option<Vec<String>>> {
+    let mut faults = Faults::default();
+    check_columns(&names, field, &mut faults);
+    faults.finish().map(|()| named(names))
 }
 
 /// How many rows a page has: the default where the request says 0.
@@ -248,7 +255,7 @@ fn fusion(hybrid: pb::Hybrid, faults: &mut Faults) -> (Option<f32>, Normalize) {
     ((k != 0.0).then_some(k), normalize)
 }
 
-fn columns(names: Vec<String>) -> Option<Vec<String>> {
+fn named(names: Vec<String>) -> Option<Vec<String>> {
     (!names.is_empty()).then_some(names)
 }
 

@@ -32,32 +32,27 @@ const INTERNAL: &str =
 pub fn status(error: &Error) -> Status {
     let message = cut(&error.to_string());
     let mut details = ErrorDetails::new();
-    let code = match error {
+    match error {
         Error::Invalid(violations) => {
             info(&mut details, "INVALID_REQUEST", []);
             add_violations(&mut details, violations);
-            Code::InvalidArgument
         }
         Error::NotFound { kind, name } => {
             let reason = format!("{}_NOT_FOUND", kind.as_str().to_uppercase());
             info(&mut details, &reason, [(kind.as_str(), cut(name))]);
             details.set_resource_info(kind.as_str(), cut(name), "", &message);
-            Code::NotFound
         }
         Error::AlreadyExists { kind, name } => {
             let reason = format!("{}_ALREADY_EXISTS", kind.as_str().to_uppercase());
             info(&mut details, &reason, [(kind.as_str(), cut(name))]);
             details.set_resource_info(kind.as_str(), cut(name), "", &message);
-            Code::AlreadyExists
         }
         Error::Conflict(_) => {
             info(&mut details, "COMMIT_CONFLICT", []);
-            Code::Aborted
         }
         Error::Precondition { reason, .. } => {
             info(&mut details, reason, []);
             details.add_precondition_failure_violation(*reason, "", &message);
-            Code::FailedPrecondition
         }
         Error::Unavailable {
             reason,
@@ -66,41 +61,52 @@ pub fn status(error: &Error) -> Status {
         } => {
             info(&mut details, reason, []);
             details.set_retry_info(Some(*retry_after));
-            Code::Unavailable
         }
         Error::Overloaded(_) => {
             info(&mut details, "OVERLOADED", []);
             details.add_quota_failure_violation("server", &message);
             details.set_retry_info(Some(OVERLOAD_RETRY));
-            Code::ResourceExhausted
         }
         Error::TooLarge(_) => {
             info(&mut details, "TOO_LARGE", []);
             details.add_quota_failure_violation("message", &message);
-            Code::ResourceExhausted
         }
         Error::Deadline(_) => {
             info(&mut details, "DEADLINE_EXCEEDED", []);
-            Code::DeadlineExceeded
         }
         Error::Unsupported(_) => {
             info(&mut details, "NOT_SUPPORTED", []);
-            Code::Unimplemented
         }
         Error::OutcomeUnknown(_) => {
             info(&mut details, "COMMIT_OUTCOME_UNKNOWN", []);
-            Code::Unknown
         }
         Error::Corrupt(_) => {
             info(&mut details, "DATA_DAMAGED", []);
-            Code::DataLoss
         }
         Error::Internal(_) => {
             info(&mut details, "INTERNAL", []);
-            return Status::with_error_details(Code::Internal, INTERNAL, details);
+            return Status::with_error_details(code(error), INTERNAL, details);
         }
-    };
-    Status::with_error_details(code, message, details)
+    }
+    Status::with_error_details(code(error), message, details)
+}
+
+/// The code of an error, alone.
+pub fn code(error: &Error) -> Code {
+    match error {
+        Error::Invalid(_) => Code::InvalidArgument,
+        Error::NotFound { .. } => Code::NotFound,
+        Error::AlreadyExists { .. } => Code::AlreadyExists,
+        Error::Conflict(_) => Code::Aborted,
+        Error::Precondition { .. } => Code::FailedPrecondition,
+        Error::Unavailable { .. } => Code::Unavailable,
+        Error::Overloaded(_) | Error::TooLarge(_) => Code::ResourceExhausted,
+        Error::Deadline(_) => Code::DeadlineExceeded,
+        Error::Unsupported(_) => Code::Unimplemented,
+        Error::OutcomeUnknown(_) => Code::Unknown,
+        Error::Corrupt(_) => Code::DataLoss,
+        Error::Internal(_) => Code::Internal,
+    }
 }
 
 fn info<const N: usize>(details: &mut ErrorDetails, reason: &str, pairs: [(&str, String); N]) {

@@ -108,7 +108,7 @@ pub fn method(path: &str) -> &'static Call {
 }
 
 /// The name of a code as `grpc_code` and the access log have it.
-pub(crate) fn code_name(code: Code) -> &'static str {
+pub fn code_name(code: Code) -> &'static str {
     CODES.get(code as usize).copied().unwrap_or("Unknown")
 }
 

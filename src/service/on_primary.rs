@@ -1,0 +1,109 @@
+//! The ways to the primary: looking, asking, changing, maintaining.
+
+use std::sync::Arc;
+
+use super::{
+    api::Api,
+    table_source::{Source, source},
+};
+use crate::{
+    domain::{Error, Result, TableName, view::Served},
+    proto::v1 as pb,
+    storage::{Handle, Snapshot},
+};
+
+impl Api {
+    /// Creates a table. Answers its version.
+    pub(super) async fn run_create(&self, request: pb::CreateTableRequest) -> Result<(u64, Served)> {
+        let table = TableName::parse(&request.table)?;
+        let Source { schema, batches } = source(request.source)?;
+        let route = self.router.write_route()?;
+        let primary = self.router.primary();
+        let name = table.clone();
+        let created = primary
+            .create(&table, move |store| async move {
+                store.create(&name, schema, batches).await
+            })
+            .await;
+        let version = match created {
+            Err(Error::AlreadyExists { .. }) if request.exist_ok => {
+                primary.snapshot(&table).await?.version()
+            }
+            other => other?,
+        };
+        Ok((version, self.router.served(route, &table, version)))
+    }
+
+    /// Looks at the newest known version on the primary.
+    pub(super) async fn look<T, F, Fut>(&self, table: &str, look: F) -> Result<(T, Served)>
+    where
+        F: FnOnce(Arc<Snapshot>) -> Fut,
+        Fut: Future<Output = Result<T>>,
+    {
+        let table = TableName::parse(table)?;
+        let route = self.router.write_route()?;
+        let snapshot = self.router.primary().snapshot(&table).await?;
+        let version = snapshot.version();
+        let seen = look(snapshot).await?;
+        Ok((seen, self.router.served(route, &table, version)))
+    }
+
+    /// Asks the primary what is not part of a version.
+    pub(super) async fn ask<T, F, Fut>(&self, table: &str, ask: F) -> Result<(T, Served)>
+    where
+        F: FnOnce(Handle) -> Fut,
+        Fut: Future<Output = Result<T>>,
+    {
+        let table = TableName::parse(table)?;
+        let route = self.router.write_route()?;
+        let head = self.router.primary().head(&table).await?;
+        let answer = ask(head.handle().clone()).await?;
+        let version = self.router.primary().snapshot(&table).await?.version();
+        Ok((answer, self.router.served(route, &table, version)))
+    }
+
+    /// Changes a table in its lane. Answers the version afterwards too.
+    pub(super) async fn change<T, F, Fut>(&self, table: &str, change: F) -> Result<((T, u64), Served)>
+    where
+        T: Send + 'static,
+        F: FnOnce(Handle) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T>> + Send,
+    {
+        let table = TableName::parse(table)?;
+        let route = self.router.write_route()?;
+        let done = self
+            .router
+            .primary()
+            .write(&table, move |handle| with_version(handle, change))
+            .await?;
+        let served = self.router.served(route, &table, done.1);
+        Ok((done, served))
+    }
+
+    /// The same outside the lane, for what takes long.
+    pub(super) async fn maintain<T, F, Fut>(&self, table: &str, work: F) -> Result<((T, u64), Served)>
+    where
+        T: Send + 'static,
+        F: FnOnce(Handle) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T>> + Send,
+    {
+        let table = TableName::parse(table)?;
+        let route = self.router.write_route()?;
+        let done = self
+            .router
+            .primary()
+            .maintain(&table, move |handle| with_version(handle, work))
+            .await?;
+        let served = self.router.served(route, &table, done.1);
+        Ok((done, served))
+    }
+}
+
+async fn with_version<T, F, Fut>(handle: Handle, work: F) -> Result<(T, u64)>
+where
+    F: FnOnce(Handle) -> Fut,
+    Fut: Future<Output = Result<T>>,
+{
+    let done = work(handle.clone()).await?;
+    Ok((done, handle.version().await?))
+}
