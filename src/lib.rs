@@ -6,6 +6,8 @@
 //! replicas true. [`app`] builds, starts and stops everything.
 //! ARCHITECTURE.md states which folder may use which.
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod proto;
