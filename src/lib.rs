@@ -7,6 +7,7 @@
 //! ARCHITECTURE.md states which folder may use which.
 
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod domain;

@@ -1,5 +1,27 @@
 //! The validated configuration. What a file, the environment and flags say is
 //! read by the modules below; nothing outside this folder sees a raw value.
+//!
+//! The way of a value: [`sources`] merges flags over environment over file into
+//! one tree, [`structure`] compares the tree with the schema of [`raw`] and cuts
+//! out what does not fit, [`build`] checks the meaning of the rest. All faults
+//! found on the way are reported together.
+
+mod build;
+mod connections;
+mod fault;
+mod location;
+mod raw;
+mod render;
+mod sources;
+mod structure;
+#[cfg(test)]
+mod tests;
+mod units;
+
+pub use fault::{ConfigErrors, Fault};
+pub use raw::schema;
+pub use sources::{Sources, load};
+pub use units::parse_bytes;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -123,7 +145,10 @@ pub struct Logging {
 }
 
 /// One of the shapes of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Pretty on a terminal, JSON elsewhere.
     Auto,

@@ -1,0 +1,232 @@
+//! From what is written to what is meant: durations, sizes, addresses and what
+//! they have to do with one another.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use tracing_subscriber::EnvFilter;
+
+use super::{
+    Cache, Config, Health, Limits, Logging, Metrics, Replication, Server, Shutdown,
+    connections::connections,
+    fault::Faults,
+    raw::{self, Raw},
+    units::{ByteSize, DurationText},
+};
+
+/// Largest gRPC message: its length prefix has 32 bits.
+const LARGEST_MESSAGE: u64 = u32::MAX as u64;
+
+/// Whether zero is a sensible value.
+#[derive(Clone, Copy, PartialEq)]
+enum Zero {
+    Allowed,
+    Refused,
+}
+
+/// Checks everything; faults are noted and checking goes on. `None` only where
+/// a fault was noted.
+pub(super) fn build_and_validate(
+    raw: &Raw,
+    data_dir: Option<&Path>,
+    faults: &mut Faults,
+) -> Option<Config> {
+    let server = server(&raw.server, faults);
+    let limits = limits(&raw.limits, faults);
+    let shutdown = Shutdown {
+        grace: duration(faults, "shutdown.grace", &raw.shutdown.grace, Zero::Allowed),
+        drain: duration(faults, "shutdown.drain", &raw.shutdown.drain, Zero::Allowed),
+    };
+    let connections = connections(raw, data_dir, faults);
+    let replication = replication(&raw.replication, faults);
+    let health = health(&raw.health, faults);
+    let cache = Cache {
+        index_bytes: bytes(
+            faults,
+            "cache.index_bytes",
+            &raw.cache.index_bytes,
+            Zero::Allowed,
+        ),
+        metadata_bytes: bytes(
+            faults,
+            "cache.metadata_bytes",
+            &raw.cache.metadata_bytes,
+            Zero::Allowed,
+        ),
+    };
+    let logging = logging(&raw.logging, faults);
+
+    let (primary, replicas) = connections?;
+    Some(Config {
+        server: server?,
+        limits,
+        shutdown,
+        primary,
+        replicas,
+        replication,
+        health,
+        cache,
+        logging,
+        metrics: Metrics {
+            max_table_labels: raw.metrics.max_table_labels,
+        },
+    })
+}
+
+fn server(raw: &raw::Server, faults: &mut Faults) -> Option<Server> {
+    let grpc = faults.ok("server.grpc_address", address(&raw.grpc_address));
+    let http = faults.ok("server.http_address", address(&raw.http_address));
+    let (grpc_address, http_address) = (grpc?, http?);
+    let one_takes_all = grpc_address.ip().is_unspecified() || http_address.ip().is_unspecified();
+    let same_ip = grpc_address.ip() == http_address.ip() || one_takes_all;
+    if grpc_address.port() != 0 && grpc_address.port() == http_address.port() && same_ip {
+        faults.push(
+            "server.http_address",
+            "must differ from server.grpc_address",
+        );
+    }
+    Some(Server {
+        grpc_address,
+        http_address,
+        reflection: raw.reflection,
+    })
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("'{text}' is no address: write an IP address and a port, such as 127.0.0.1:50051 or [::]:50051")
+    })
+}
+
+fn limits(raw: &raw::Limits, faults: &mut Faults) -> Limits {
+    let limits = Limits {
+        max_concurrent_requests: raw.max_concurrent_requests,
+        max_deadline: duration(
+            faults,
+            "limits.max_deadline",
+            &raw.max_deadline,
+            Zero::Refused,
+        ),
+        max_request_bytes: message_bytes(
+            faults,
+            "limits.max_request_bytes",
+            &raw.max_request_bytes,
+        ),
+        max_response_bytes: message_bytes(
+            faults,
+            "limits.max_response_bytes",
+            &raw.max_response_bytes,
+        ),
+        max_limit: raw.max_limit,
+        max_query_vectors: raw.max_query_vectors,
+        max_vector_dimension: raw.max_vector_dimension,
+        default_page_size: raw.default_page_size,
+        max_page_size: raw.max_page_size,
+        max_filter_bytes: bytes(
+            faults,
+            "limits.max_filter_bytes",
+            &raw.max_filter_bytes,
+            Zero::Refused,
+        ),
+        max_filter_depth: raw.max_filter_depth,
+        max_import_bytes: bytes(
+            faults,
+            "limits.max_import_bytes",
+            &raw.max_import_bytes,
+            Zero::Refused,
+        ) as u64,
+    };
+    if limits.max_page_size < limits.default_page_size {
+        let problem = format!(
+            "must be at least limits.default_page_size ({})",
+            limits.default_page_size
+        );
+        faults.push("limits.max_page_size", problem);
+    }
+    limits
+}
+
+fn replication(raw: &raw::Replication, faults: &mut Faults) -> Replication {
+    Replication {
+        enabled: raw.enabled,
+        poll_interval: duration(
+            faults,
+            "replication.poll_interval",
+            &raw.poll_interval,
+            Zero::Refused,
+        ),
+        parallel_copies: raw.parallel_copies,
+        max_versions_behind: raw.max_versions_behind,
+        delete_grace: duration(
+            faults,
+            "replication.delete_grace",
+            &raw.delete_grace,
+            Zero::Allowed,
+        ),
+    }
+}
+
+fn health(raw: &raw::Health, faults: &mut Faults) -> Health {
+    Health {
+        probe_interval: duration(
+            faults,
+            "health.probe_interval",
+            &raw.probe_interval,
+            Zero::Refused,
+        ),
+        probe_timeout: duration(
+            faults,
+            "health.probe_timeout",
+            &raw.probe_timeout,
+            Zero::Refused,
+        ),
+        failure_threshold: raw.failure_threshold,
+    }
+}
+
+fn logging(raw: &raw::Logging, faults: &mut Faults) -> Logging {
+    if raw.filter.trim().is_empty() {
+        faults.push(
+            "logging.filter",
+            "is empty: write a level, such as \"info\" or \"off\"",
+        );
+    } else if let Err(error) = EnvFilter::builder().parse(&raw.filter) {
+        faults.push("logging.filter", format!("is no filter: {error}"));
+    }
+    Logging {
+        format: raw.format,
+        filter: raw.filter.clone(),
+    }
+}
+
+/// The duration; zero after a fault.
+fn duration(faults: &mut Faults, path: &str, text: &DurationText, zero: Zero) -> Duration {
+    let value = faults.ok(path, text.parse());
+    if value == Some(Duration::ZERO) && zero == Zero::Refused {
+        faults.push(path, "must be longer than nothing");
+    }
+    value.unwrap_or_default()
+}
+
+/// The number of bytes; zero after a fault.
+fn bytes(faults: &mut Faults, path: &str, size: &ByteSize, zero: Zero) -> usize {
+    let value = faults.ok(path, size.parse());
+    if value == Some(0) && zero == Zero::Refused {
+        faults.push(path, "must be at least 1");
+    }
+    let value = value.unwrap_or_default();
+    usize::try_from(value).unwrap_or_else(|_| {
+        faults.push(path, "is more than this machine can address");
+        0
+    })
+}
+
+fn message_bytes(faults: &mut Faults, path: &str, size: &ByteSize) -> usize {
+    let value = bytes(faults, path, size, Zero::Refused);
+    if value as u64 > LARGEST_MESSAGE {
+        faults.push(
+            path,
+            "must be below 4GiB, the most that a gRPC message can have",
+        );
+    }
+    value
+}

@@ -1,0 +1,134 @@
+//! The connections: their defaults, their names, and that no two are the same.
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::{
+    Location,
+    fault::Faults,
+    location::{canonical, identity, storage_options},
+    raw::{self, Raw},
+};
+
+/// Folder of the embedded default.
+const DATA_DIR: &str = "./lancegate-data";
+
+/// The primary and the replicas. The embedded default is there only when none
+/// of them is configured: a replica of a forgotten, empty primary would be
+/// emptied too.
+pub(super) fn connections(
+    raw: &Raw,
+    data_dir: Option<&Path>,
+    faults: &mut Faults,
+) -> Option<(Location, Vec<Location>)> {
+    let replicas = raw.replicas.as_deref();
+    let embedded;
+    let (primary, replicas) = match (&raw.primary, replicas) {
+        (Some(primary), replicas) => {
+            if data_dir.is_some() {
+                let problem =
+                    "is only for the embedded default: the configuration names its own locations";
+                faults.push("--data-dir or LANCEGATE_DATA_DIR", problem);
+            }
+            (primary, replicas.unwrap_or_default())
+        }
+        (None, Some([_, ..])) => {
+            faults.push("primary.uri", "is required where there are replicas");
+            return None;
+        }
+        (None, replicas) => {
+            embedded = embedded_default(data_dir.unwrap_or(Path::new(DATA_DIR)), faults)?;
+            (&embedded.0, replicas.unwrap_or(&embedded.1))
+        }
+    };
+
+    let primary = location("primary", "primary".into(), primary, faults);
+    let mut checked = Vec::new();
+    for (i, replica) in replicas.iter().enumerate() {
+        let path = format!("replicas[{i}]");
+        checked.push(location(
+            &path,
+            format!("replica-{}", i + 1),
+            replica,
+            faults,
+        ));
+    }
+    all_differ(
+        primary.iter().map(|l| ("primary".to_string(), l)),
+        &checked,
+        faults,
+    );
+    Some((primary?, checked.into_iter().collect::<Option<_>>()?))
+}
+
+fn embedded_default(
+    folder: &Path,
+    faults: &mut Faults,
+) -> Option<(raw::Location, Vec<raw::Location>)> {
+    let Some(folder) = folder.to_str() else {
+        faults.push("--data-dir or LANCEGATE_DATA_DIR", "must be UTF-8");
+        return None;
+    };
+    let place = |name: &str| raw::Location {
+        name: Some(name.into()),
+        uri: Some(format!("{}/{name}", folder.trim_end_matches('/'))),
+        storage_options: BTreeMap::new(),
+    };
+    Some((
+        place("primary"),
+        vec![place("replica-1"), place("replica-2")],
+    ))
+}
+
+fn location(
+    path: &str,
+    default_name: String,
+    raw: &raw::Location,
+    faults: &mut Faults,
+) -> Option<Location> {
+    let name = raw.name.clone().unwrap_or(default_name);
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !(1..=63).contains(&name.len()) || !name.chars().all(fits) {
+        faults.push(format!("{path}.name"), "must be 1 to 63 of a-z, 0-9 and -");
+    }
+    let storage_options = storage_options(path, &raw.storage_options, faults);
+    let at = format!("{path}.uri");
+    let uri = match &raw.uri {
+        Some(uri) => faults.ok(&at, canonical(uri))?,
+        None => {
+            faults.push(at, "is required");
+            return None;
+        }
+    };
+    Some(Location {
+        name,
+        uri,
+        storage_options,
+    })
+}
+
+/// No two connections of one name, none at one place.
+fn all_differ<'a>(
+    primary: impl Iterator<Item = (String, &'a Location)>,
+    replicas: &'a [Option<Location>],
+    faults: &mut Faults,
+) {
+    let replicas = replicas.iter().enumerate();
+    let replicas = replicas.filter_map(|(i, l)| Some((format!("replicas[{i}]"), l.as_ref()?)));
+    let mut names = BTreeMap::new();
+    let mut places = BTreeMap::new();
+    for (path, location) in primary.chain(replicas) {
+        if let Some(first) = names.insert(location.name.as_str(), path.clone()) {
+            faults.push(
+                format!("{path}.name"),
+                format!("must differ from {first}.name"),
+            );
+        }
+        let place = identity(&location.uri, &location.storage_options);
+        if let Some(first) = places.insert(place, path.clone()) {
+            faults.push(
+                format!("{path}.uri"),
+                format!("is the same place as {first}.uri"),
+            );
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The configuration as it is written. The doc comments of this file are the
+//! descriptions in `config.schema.json`, the defaults are here and nowhere else.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use schemars::{JsonSchema, generate::SchemaSettings};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::{
+    LogFormat,
+    units::{ByteSize, DurationText},
+};
+
+/// Configuration of a lancegate server. Unknown keys are errors. Every key can
+/// also be set by an environment variable: LANCEGATE_, then the key in upper
+/// case, with two underscores for each dot and for the index of a replica:
+/// LANCEGATE_SERVER__GRPC_ADDRESS, LANCEGATE_REPLICAS__0__URI.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "lancegate.toml")]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Raw {
+    pub server: Server,
+    pub limits: Limits,
+    pub shutdown: Shutdown,
+    /// The connection that takes every write. With neither primary nor replicas
+    /// given: ./lancegate-data/primary.
+    #[schemars(with = "Location")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub primary: Option<Location>,
+    /// The connections that answer reads, in turn. With none the primary does.
+    /// With neither primary nor replicas given: ./lancegate-data/replica-1 and
+    /// ./lancegate-data/replica-2.
+    #[schemars(with = "Vec<Location>")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<Vec<Location>>,
+    pub replication: Replication,
+    pub health: Health,
+    pub cache: Cache,
+    pub logging: Logging,
+    pub metrics: Metrics,
+}
+
+/// Where the server listens.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Server {
+    /// Address and port of gRPC: plaintext HTTP/2.
+    pub grpc_address: String,
+    /// Address and port of HTTP: /metrics, /livez, /readyz, /health, /ready and
+    /// /health/deep.
+    pub http_address: String,
+    /// Whether the reflection services are there (grpcurl and others use them).
+    pub reflection: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server {
+            grpc_address: "127.0.0.1:50051".into(),
+            http_address: "127.0.0.1:9464".into(),
+            reflection: true,
+        }
+    }
+}
+
+/// What one request, or all of them together, may cost.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Limits {
+    /// Requests being worked on at once. More are refused with RESOURCE_EXHAUSTED.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_concurrent_requests: usize,
+    /// The longest deadline. Requests without a deadline get this one.
+    pub max_deadline: DurationText,
+    /// Bytes of one request message.
+    pub max_request_bytes: ByteSize,
+    /// Bytes of one answer message.
+    pub max_response_bytes: ByteSize,
+    /// Largest limit + offset of a search, and most keys of one Get.
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub max_limit: usize,
+    /// Most query vectors in one search.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_query_vectors: usize,
+    /// Most elements of one vector.
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub max_vector_dimension: usize,
+    /// Page size where the request has none.
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub default_page_size: usize,
+    /// Largest page size; at least default_page_size.
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub max_page_size: usize,
+    /// Bytes of one filter or expression.
+    pub max_filter_bytes: ByteSize,
+    /// How deep a filter may nest.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub max_filter_depth: usize,
+    /// Bytes of Arrow data that one Import may carry.
+    pub max_import_bytes: ByteSize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_concurrent_requests: 256,
+            max_deadline: Duration::from_secs(600).into(),
+            max_request_bytes: (64 << 20).into(),
+            max_response_bytes: (64 << 20).into(),
+            max_limit: 10_000,
+            max_query_vectors: 1_000,
+            max_vector_dimension: 65_536,
+            default_page_size: 1_000,
+            max_page_size: 10_000,
+            max_filter_bytes: (64 << 10).into(),
+            max_filter_depth: 64,
+            max_import_bytes: (64 << 30).into(),
+        }
+    }
+}
+
+/// How the server stops on SIGTERM.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Shutdown {
+    /// From NOT_SERVING to GOAWAY: time for load balancers to look elsewhere.
+    pub grace: DurationText,
+    /// From GOAWAY to the end of whatever still runs.
+    pub drain: DurationText,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Shutdown {
+            grace: Duration::from_secs(5).into(),
+            drain: Duration::from_secs(30).into(),
+        }
+    }
+}
+
+/// A LanceDB location.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Location {
+    /// 1 to 63 of a-z, 0-9 and -. "primary", and "replica-1", "replica-2", ...
+    /// in order, when left out.
+    #[schemars(with = "String")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A path (relative to the working directory), or a file, s3, s3+ddb, gs or
+    /// az URI.
+    #[schemars(required, with = "String")]
+    pub uri: Option<String>,
+    /// Options of the object store, by the names that LanceDB knows. The values
+    /// are treated as secrets. With "_file" after its name an option is read
+    /// from that file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage_options: BTreeMap<String, StorageOption>,
+}
+
+/// The value of a storage option: text that is never written anywhere.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(super) struct StorageOption(#[schemars(with = "String")] pub SecretString);
+
+impl Serialize for StorageOption {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("[redacted]")
+    }
+}
+
+/// How replicas are kept true to the primary.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Replication {
+    /// Whether this server copies. If not, something else must, and replicas are
+    /// only read.
+    pub enabled: bool,
+    /// How often the primary is looked at for commits of other writers.
+    pub poll_interval: DurationText,
+    /// Files copied at once, for each replica.
+    #[schemars(range(min = 1, max = 1_024))]
+    pub parallel_copies: usize,
+    /// A replica that is further behind than this skips to the newest version.
+    pub max_versions_behind: u64,
+    /// For how long files are kept on a replica after their table was dropped or
+    /// created anew: a read may still be using them.
+    pub delete_grace: DurationText,
+}
+
+impl Default for Replication {
+    fn default() -> Self {
+        Replication {
+            enabled: true,
+            poll_interval: Duration::from_secs(1).into(),
+            parallel_copies: 4,
+            max_versions_behind: 16,
+            delete_grace: Duration::from_secs(60).into(),
+        }
+    }
+}
+
+/// How connections are watched.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Health {
+    /// Time between two probes of a connection.
+    pub probe_interval: DurationText,
+    /// For how long a probe may run before it counts as failed.
+    pub probe_timeout: DurationText,
+    /// Failures in a row that take a connection out.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub failure_threshold: u32,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Health {
+            probe_interval: Duration::from_secs(5).into(),
+            probe_timeout: Duration::from_secs(2).into(),
+            failure_threshold: 2,
+        }
+    }
+}
+
+/// Memory for LanceDB's caches, shared by all connections.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Cache {
+    /// For parts of indexes. 0: none.
+    pub index_bytes: ByteSize,
+    /// For manifests and other metadata. 0: none.
+    pub metadata_bytes: ByteSize,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Cache {
+            index_bytes: (1 << 30).into(),
+            metadata_bytes: (256 << 20).into(),
+        }
+    }
+}
+
+/// What the log on stderr looks like.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Logging {
+    /// auto: pretty on a terminal, JSON elsewhere.
+    pub format: LogFormat,
+    /// What is logged: a level, and levels of parts, such as "info,lancegate=debug".
+    pub filter: String,
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Logging {
+            format: LogFormat::Auto,
+            filter: "info,lance=warn,lancedb=warn,datafusion=warn".into(),
+        }
+    }
+}
+
+/// What is measured.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Metrics {
+    /// Tables with a label of their own. The others share the label `_other`.
+    #[schemars(range(max = 100_000))]
+    pub max_table_labels: usize,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics {
+            max_table_labels: 100,
+        }
+    }
+}
+
+/// The JSON schema of the configuration, without references so that it can be
+/// walked along a key.
+pub fn schema() -> serde_json::Value {
+    let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
+    settings
+        .into_generator()
+        .into_root_schema_for::<Raw>()
+        .to_value()
+}

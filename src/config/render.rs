@@ -1,0 +1,83 @@
+//! The effective configuration as text that could be loaded again, but for the
+//! secrets.
+
+use super::{Config, Location, raw};
+
+impl Config {
+    /// The effective configuration as TOML. Values of `storage_options` are
+    /// redacted.
+    pub fn render(&self) -> String {
+        // Only a map with keys that are no strings, or a value that is nothing,
+        // cannot be TOML; there is neither.
+        toml::to_string(&self.to_raw()).unwrap_or_default()
+    }
+
+    fn to_raw(&self) -> raw::Raw {
+        raw::Raw {
+            server: raw::Server {
+                grpc_address: self.server.grpc_address.to_string(),
+                http_address: self.server.http_address.to_string(),
+                reflection: self.server.reflection,
+            },
+            limits: self.raw_limits(),
+            shutdown: raw::Shutdown {
+                grace: self.shutdown.grace.into(),
+                drain: self.shutdown.drain.into(),
+            },
+            primary: Some(raw_location(&self.primary)),
+            replicas: Some(self.replicas.iter().map(raw_location).collect()),
+            replication: raw::Replication {
+                enabled: self.replication.enabled,
+                poll_interval: self.replication.poll_interval.into(),
+                parallel_copies: self.replication.parallel_copies,
+                max_versions_behind: self.replication.max_versions_behind,
+                delete_grace: self.replication.delete_grace.into(),
+            },
+            health: raw::Health {
+                probe_interval: self.health.probe_interval.into(),
+                probe_timeout: self.health.probe_timeout.into(),
+                failure_threshold: self.health.failure_threshold,
+            },
+            cache: raw::Cache {
+                index_bytes: (self.cache.index_bytes as u64).into(),
+                metadata_bytes: (self.cache.metadata_bytes as u64).into(),
+            },
+            logging: raw::Logging {
+                format: self.logging.format,
+                filter: self.logging.filter.clone(),
+            },
+            metrics: raw::Metrics {
+                max_table_labels: self.metrics.max_table_labels,
+            },
+        }
+    }
+
+    fn raw_limits(&self) -> raw::Limits {
+        let limits = self.limits;
+        raw::Limits {
+            max_concurrent_requests: limits.max_concurrent_requests,
+            max_deadline: limits.max_deadline.into(),
+            max_request_bytes: (limits.max_request_bytes as u64).into(),
+            max_response_bytes: (limits.max_response_bytes as u64).into(),
+            max_limit: limits.max_limit,
+            max_query_vectors: limits.max_query_vectors,
+            max_vector_dimension: limits.max_vector_dimension,
+            default_page_size: limits.default_page_size,
+            max_page_size: limits.max_page_size,
+            max_filter_bytes: (limits.max_filter_bytes as u64).into(),
+            max_filter_depth: limits.max_filter_depth,
+            max_import_bytes: limits.max_import_bytes.into(),
+        }
+    }
+}
+
+fn raw_location(location: &Location) -> raw::Location {
+    let options = location.storage_options.iter();
+    raw::Location {
+        name: Some(location.name.clone()),
+        uri: Some(location.uri.clone()),
+        storage_options: options
+            .map(|(key, value)| (key.clone(), raw::StorageOption(value.clone())))
+            .collect(),
+    }
+}

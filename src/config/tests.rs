@@ -1,0 +1,347 @@
+//! Whole configurations: what is reported, what wins, what is never shown.
+
+use std::{fs, path::PathBuf};
+
+use secrecy::ExposeSecret;
+use serde_json::Value;
+
+use super::*;
+
+/// A configuration file in a folder of its own.
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lancegate.toml");
+    fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+fn sources(file: Option<PathBuf>, env: &[(&str, &str)]) -> Sources {
+    Sources {
+        file,
+        env: env
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect(),
+        ..Sources::default()
+    }
+}
+
+fn load_with(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    let (_folder, path) = file(text);
+    load(sources(Some(path), env))
+}
+
+fn faults(text: &str, env: &[(&str, &str)]) -> String {
+    load_with(text, env).unwrap_err().to_string()
+}
+
+#[test]
+fn without_any_configuration_there_is_the_embedded_default() {
+    let config = load(Sources::default()).unwrap();
+    assert_eq!(config.server.grpc_address.to_string(), "127.0.0.1:50051");
+    assert_eq!(config.server.http_address.to_string(), "127.0.0.1:9464");
+    assert_eq!(config.limits.max_import_bytes, 64 << 30);
+    assert_eq!(config.shutdown.drain, Duration::from_secs(30));
+    let here = std::env::current_dir().unwrap();
+    let uri = |name: &str| {
+        let path = here.join("lancegate-data").join(name);
+        url::Url::from_file_path(path).unwrap().to_string()
+    };
+    assert_eq!(config.primary.name, "primary");
+    assert_eq!(config.primary.uri, uri("primary"));
+    let replicas: Vec<_> = config
+        .replicas
+        .iter()
+        .map(|l| (l.name.clone(), l.uri.clone()))
+        .collect();
+    let expected = ["replica-1", "replica-2"].map(|name| (name.to_string(), uri(name)));
+    assert_eq!(replicas, expected);
+}
+
+#[test]
+fn every_fault_of_every_source_is_reported_at_once() {
+    let text = r#"
+        colour = "green"
+        [server]
+        grpc_address = "localhost:50051"
+        reflection = "yes"
+        [limits]
+        max_limit = 0
+        max_deadline = "0s"
+        max_page_size = 5
+        [shutdown]
+        grace = 5
+        [primary]
+        uri = "ftp://host/x"
+        [[replicas]]
+        name = "Replica One"
+        uri = "/data/one"
+        [[replicas]]
+        storage_options = { allow_http = true }
+        [logging]
+        format = "xml"
+    "#;
+    let env = [
+        ("LANCEGATE_CACHE__INDEX_BYTES", "much"),
+        ("LANCEGATE_LIMITS__MAX_FILTER_DEPTH", "deep"),
+        ("LANCEGATE_LIMITS__NO_SUCH", "1"),
+        ("LANCEGATE_REPLICAS__7__URI", "/data/seven"),
+        ("LANCEGATE_LOGGING_FILTER", "info"),
+        ("PATH", "/bin"),
+    ];
+    let said = faults(text, &env);
+    for expected in [
+        "has 17 faults",
+        "colour: unknown key; known here: server, limits,",
+        "server.grpc_address: 'localhost:50051' is no address",
+        "server.reflection: must be true or false, not this text",
+        "limits.max_limit: must be a whole number from 1 to 4294967295, not 0",
+        "limits.max_deadline: must be longer than nothing",
+        "limits.max_page_size: must be at least limits.default_page_size (1000)",
+        "shutdown.grace: must be something like \"250ms\" or \"5s\" or \"10m\", not 5",
+        "primary.uri: must be a path, or a file, s3, s3+ddb, gs or az URI",
+        "replicas[0].name: must be 1 to 63 of a-z, 0-9 and -",
+        "replicas[1].uri: is required",
+        "replicas[1].storage_options.allow_http: must be text (in quotes), not true",
+        "logging.format: must be one of \"json\", \"pretty\", \"auto\", not this text",
+        "cache.index_bytes (LANCEGATE_CACHE__INDEX_BYTES): 'much' is no size",
+        "limits.max_filter_depth (LANCEGATE_LIMITS__MAX_FILTER_DEPTH): must be a whole number from 1 to 1000",
+        "limits.no_such (LANCEGATE_LIMITS__NO_SUCH): unknown key",
+        "LANCEGATE_REPLICAS__7__URI: leaves a gap: the next element is number 2",
+        "LANCEGATE_LOGGING_FILTER: unknown: put two underscores",
+    ] {
+        assert!(said.contains(expected), "missing: {expected}\n{said}");
+    }
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let (_folder, path) = file(
+        "[server]\ngrpc_address = '127.0.0.1:1'\nhttp_address = '127.0.0.1:2'\n[limits]\nmax_limit = 3",
+    );
+    let mut sources = sources(
+        None,
+        &[
+            ("LANCEGATE_CONFIG", path.to_str().unwrap()),
+            ("LANCEGATE_SERVER__GRPC_ADDRESS", "127.0.0.1:11"),
+            ("LANCEGATE_SERVER__HTTP_ADDRESS", "127.0.0.1:12"),
+            ("LANCEGATE_SERVER__REFLECTION", "false"),
+            ("LANCEGATE_CACHE__INDEX_BYTES", "12345"),
+            ("LANCEGATE_DATA_DIR", "/elsewhere"),
+        ],
+    );
+    sources.overrides = vec![("server.grpc_address".into(), "127.0.0.1:21".into())];
+    let config = load(sources).unwrap();
+    assert_eq!(config.server.grpc_address.port(), 21);
+    assert_eq!(config.server.http_address.port(), 12);
+    assert!(!config.server.reflection);
+    assert_eq!(config.limits.max_limit, 3);
+    assert_eq!(config.cache.index_bytes, 12345);
+    assert_eq!(config.primary.uri, "file:///elsewhere/primary");
+}
+
+#[test]
+fn the_environment_adds_and_completes_replicas() {
+    let text = "[primary]\nuri = '/data/p'\n[[replicas]]\nuri = '/data/0'";
+    let env = [
+        ("LANCEGATE_REPLICAS__0__NAME", "west"),
+        ("LANCEGATE_REPLICAS__1__URI", "/data/1"),
+        (
+            "LANCEGATE_REPLICAS__1__STORAGE_OPTIONS__NEW_TABLE_DATA_STORAGE_VERSION",
+            "2.1",
+        ),
+    ];
+    let config = load_with(text, &env).unwrap();
+    let names: Vec<_> = config.replicas.iter().map(|l| l.name.as_str()).collect();
+    assert_eq!(names, ["west", "replica-2"]);
+    assert_eq!(config.replicas[1].uri, "file:///data/1");
+    let option = &config.replicas[1].storage_options["new_table_data_storage_version"];
+    assert_eq!(option.expose_secret(), "2.1");
+}
+
+#[test]
+fn what_kubernetes_puts_beside_a_service_is_no_setting() {
+    let env = [
+        ("LANCEGATE_SERVICE_HOST", "10.0.0.1"),
+        ("LANCEGATE_SERVICE_PORT", "50051"),
+        ("LANCEGATE_SERVICE_PORT_GRPC", "50051"),
+        ("LANCEGATE_PORT", "tcp://10.0.0.1:50051"),
+        ("LANCEGATE_PORT_50051_TCP", "tcp://10.0.0.1:50051"),
+        ("LANCEGATE_PORT_50051_TCP_ADDR", "10.0.0.1"),
+        ("LANCEGATE_ROUTER_PORT_9464_TCP_PROTO", "tcp"),
+    ];
+    load(sources(None, &env)).unwrap();
+}
+
+#[test]
+fn secrets_are_read_from_files_and_shown_nowhere() {
+    let secret = "hunter2-hunter2";
+    let folder = tempfile::tempdir().unwrap();
+    let key_file = folder.path().join("key");
+    fs::write(&key_file, format!("{secret}\n")).unwrap();
+    let text = format!(
+        "[primary]\nuri = '/data/p'\n[primary.storage_options]\naws_secret_access_key_file = '{}'\n\
+         aws_web_identity_token_file = '/var/run/token'\nextra = '{secret}'",
+        key_file.display(),
+    );
+    let env = [(
+        "LANCEGATE_PRIMARY__STORAGE_OPTIONS__AWS_SESSION_TOKEN",
+        secret,
+    )];
+    let config = load_with(&text, &env).unwrap();
+    let options = &config.primary.storage_options;
+    assert_eq!(options["aws_secret_access_key"].expose_secret(), secret);
+    assert_eq!(options["aws_session_token"].expose_secret(), secret);
+    assert_eq!(
+        options["aws_web_identity_token_file"].expose_secret(),
+        "/var/run/token"
+    );
+    let shown = format!("{config:?} {config:#?} {}", config.render());
+    assert!(
+        shown.contains("aws_secret_access_key = \"[redacted]\""),
+        "{shown}"
+    );
+    assert!(!shown.contains(secret), "{shown}");
+}
+
+#[test]
+fn faults_quote_no_secret() {
+    let secret = "hunter2-hunter2";
+    // In a file that is no TOML, in the wrong key, as the wrong type, in a URI.
+    let texts = [
+        format!("[primary]\nstorage_options = {{ key = '{secret}' \n"),
+        format!(
+            "[primary]\nuri = '/p'\nstorage_options = {{ aws_secret_access_key_file = '{secret}' }}"
+        ),
+        format!("[primary]\nuri = '/p'\nstorage_options = '{secret}'"),
+        format!("[primary]\nuri = '/p'\nstorage_options = {{ key = ['{secret}'] }}"),
+        format!("[primary]\nuri = '/p'\nsecret = '{secret}'"),
+        format!("[primary]\nuri = 's3://id:{secret}@bucket/x'"),
+        format!("primary = '{secret}'"),
+    ];
+    for text in texts {
+        let errors = load_with(&text, &[]).unwrap_err();
+        let shown = format!("{errors} {errors:?}");
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}
+
+#[test]
+fn connections_differ() {
+    let text = "
+        [primary]
+        uri = '/data/p'
+        [[replicas]]
+        name = 'primary'
+        uri = 'file:///data/x/../p/'
+        [[replicas]]
+        uri = '/data/r'";
+    let said = faults(text, &[]);
+    assert!(
+        said.contains("replicas[0].name: must differ from primary.name"),
+        "{said}"
+    );
+    assert!(
+        said.contains("replicas[0].uri: is the same place as primary.uri"),
+        "{said}"
+    );
+    assert!(said.contains("has 2 faults"), "{said}");
+}
+
+#[test]
+fn listen_addresses_differ() {
+    for (grpc, http, fits) in [
+        ("127.0.0.1:7", "127.0.0.1:7", false),
+        ("0.0.0.0:7", "127.0.0.1:7", false),
+        ("127.0.0.1:7", "127.0.0.2:7", true),
+        ("127.0.0.1:0", "127.0.0.1:0", true),
+    ] {
+        let text = format!("[server]\ngrpc_address = '{grpc}'\nhttp_address = '{http}'");
+        assert_eq!(load_with(&text, &[]).is_ok(), fits, "{grpc} {http}");
+    }
+}
+
+#[test]
+fn the_embedded_default_never_mixes_with_what_is_configured() {
+    let config = load_with("[primary]\nuri = '/data/p'", &[]).unwrap();
+    assert!(config.replicas.is_empty());
+    let said = faults("[[replicas]]\nuri = '/data/r'", &[]);
+    assert!(said.contains("primary.uri: is required"), "{said}");
+    let said = faults(
+        "[primary]\nuri = '/data/p'",
+        &[("LANCEGATE_DATA_DIR", "/data")],
+    );
+    assert!(said.contains("only for the embedded default"), "{said}");
+}
+
+#[test]
+fn a_missing_file_is_a_fault() {
+    let errors = load(sources(Some("/no/such.toml".into()), &[])).unwrap_err();
+    assert_eq!(errors.faults().len(), 1);
+    assert!(errors.to_string().contains("/no/such.toml: cannot be read"));
+}
+
+#[test]
+fn what_is_rendered_loads_as_the_same() {
+    let text = "[limits]\nmax_request_bytes = 1000001\n[shutdown]\ngrace = '1500ms'\n[logging]\nformat = 'json'";
+    let once = load_with(text, &[]).unwrap().render();
+    let twice = load_with(&once, &[]).unwrap().render();
+    assert_eq!(once, twice);
+    assert!(once.contains("grace = \"1s 500ms\""), "{once}");
+}
+
+/// Paths that start at the folder of the crate, where tests run.
+fn repository_file(name: &str) -> String {
+    fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+#[test]
+fn the_committed_schema_is_the_schema() {
+    let committed: Value = serde_json::from_str(&repository_file("config.schema.json")).unwrap();
+    let drift = committed != schema();
+    assert!(
+        !drift,
+        "run: cargo run -- config schema > config.schema.json"
+    );
+}
+
+#[test]
+fn the_example_file_explains_every_key_and_holds_the_defaults() {
+    let example = repository_file("lancegate.example.toml");
+    load_with(&example, &[]).unwrap();
+
+    // A setting that is commented out begins with "#" and no space.
+    let lines = example.lines().map(|line| match line.strip_prefix('#') {
+        Some(setting) if !setting.is_empty() && !setting.starts_with(' ') => setting,
+        _ => line,
+    });
+    let uncommented = lines.collect::<Vec<_>>().join("\n");
+    let defaults = load(Sources::default()).unwrap().render();
+    assert_eq!(load_with(&uncommented, &[]).unwrap().render(), defaults);
+
+    let mut keys = Vec::new();
+    leaves(&schema(), String::new(), &mut keys);
+    assert!(keys.len() > 30, "{keys:?}");
+    let tree: Value = toml::from_str(&uncommented).unwrap();
+    for key in keys {
+        assert!(
+            tree.pointer(&key).is_some(),
+            "lancegate.example.toml lacks {key}"
+        );
+    }
+}
+
+/// JSON pointers to every key of the schema that has no keys below it.
+fn leaves(node: &Value, pointer: String, found: &mut Vec<String>) {
+    if let Some(items) = node.get("items") {
+        return leaves(items, format!("{pointer}/0"), found);
+    }
+    match node.get("properties").and_then(Value::as_object) {
+        Some(properties) => {
+            for (key, child) in properties {
+                leaves(child, format!("{pointer}/{key}"), found);
+            }
+        }
+        None => found.push(pointer),
+    }
+}
