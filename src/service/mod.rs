@@ -1,2 +1,4 @@
 //! What a client calls: the tower stack and the services behind it.
 
+pub mod health;
+pub mod stack;

@@ -10,6 +10,7 @@ mod rollup;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
+pub(crate) use grpc::code_name;
 pub use grpc::{Call, method};
 pub use record::{
     cache_bytes, connection_state, copy_finished, read_finished, replication_lag, request_shed,
