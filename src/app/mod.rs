@@ -21,7 +21,7 @@ use crate::{
     storage::Sessions,
     telemetry::{
         http::{self, HttpState},
-        metrics,
+        logs, metrics,
     },
 };
 use deep::ServerProbes;
@@ -37,6 +37,9 @@ pub enum AppError {
         address: SocketAddr,
         source: std::io::Error,
     },
+    /// The log.
+    #[error("logging: {0}")]
+    Logs(#[from] logs::LogError),
     /// The metrics recorder.
     #[error("metrics: {0}")]
     Metrics(#[from] metrics::MetricsError),
@@ -175,6 +178,8 @@ impl App {
 
 /// Runs a server until a signal asks it to stop.
 pub async fn run(config: Config) -> Result<(), AppError> {
+    // Held to the end: dropping it sends the last traces.
+    let _logs = logs::init(&config.logging)?;
     let signals = shutdown::Signals::listen().map_err(AppError::Signals)?;
     let app = App::start(config).await?;
     app.run_until(signals).await

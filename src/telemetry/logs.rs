@@ -7,7 +7,10 @@ use std::{
 
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
-    fmt::format::{JsonFields, debug_fn},
+    fmt::{
+        MakeWriter,
+        format::{JsonFields, debug_fn},
+    },
     layer::SubscriberExt,
     registry::LookupSpan,
     util::SubscriberInitExt,
@@ -89,12 +92,8 @@ fn lines<S>(pretty: bool) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     if !pretty {
-        return layer
-            .fmt_fields(JsonFields::new())
-            .event_format(Flat)
-            .boxed();
+        return json_lines(io::stderr);
     }
     // As the default, less what is meant for the trace exporter.
     let fields = debug_fn(|writer, field, value| match field.name() {
@@ -102,10 +101,24 @@ where
         "message" => write!(writer, "{value:?} "),
         name => write!(writer, "{name}={value:?} "),
     });
-    layer
+    tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
         .compact()
         .with_ansi(io::stderr().is_terminal())
         .fmt_fields(fields)
+        .boxed()
+}
+
+/// The layer that writes each event as one line of JSON.
+pub(crate) fn json_lines<S, W>(writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .fmt_fields(JsonFields::new())
+        .event_format(Flat)
         .boxed()
 }
 

@@ -10,7 +10,7 @@ mod rollup;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
-pub use grpc::{code_name, Call, method};
+pub use grpc::{Call, code_name, method};
 pub use record::{
     cache_bytes, connection_state, copy_finished, read_finished, replication_lag, request_shed,
     requests_in_flight, routed, search_finished, table_gone, table_rows, version_published,

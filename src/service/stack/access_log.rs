@@ -1,0 +1,111 @@
+//! One line per request, when it is over. Probes come every few seconds and
+//! say nothing new, so health is left out.
+
+use std::{
+    net::SocketAddr,
+    task::{Context, Poll},
+};
+
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use tokio::time::Instant;
+use tonic::{Code, transport::server::TcpConnectInfo};
+use tower::{Layer, Service};
+use tracing::Span;
+
+use super::{
+    RequestFacts,
+    body::{Ending, GrpcBody, Observed},
+    is_health,
+};
+use crate::telemetry::metrics::code_name;
+
+#[derive(Clone, Copy)]
+pub(super) struct AccessLogLayer;
+
+impl<S> Layer<S> for AccessLogLayer {
+    type Service = AccessLog<S>;
+
+    fn layer(&self, inner: S) -> AccessLog<S> {
+        AccessLog { inner }
+    }
+}
+
+#[derive(Clone)]
+pub struct AccessLog<S> {
+    inner: S,
+}
+
+/// A line in the making; `None` for what is not logged.
+struct Line {
+    method: String,
+    peer: Option<SocketAddr>,
+    began: Instant,
+    facts: RequestFacts,
+    span: Span,
+}
+
+/// Ends a line; named so that the body's type can be.
+type EndOfCall = Box<dyn FnOnce(Code) + Send>;
+
+impl<S, ReqB, B> Service<Request<ReqB>> for AccessLog<S>
+where
+    S: Service<Request<ReqB>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    B: GrpcBody,
+{
+    type Response = Response<Observed<B, EndOfCall>>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+        let facts = RequestFacts::default();
+        request.extensions_mut().insert(facts.clone());
+        let line = (!is_health(&request)).then(|| Line::new(&request, facts));
+        let ending: Ending<EndOfCall> = Ending::new(Box::new(move |code| {
+            if let Some(line) = line {
+                line.write(code);
+            }
+        }));
+        let answer = self.inner.call(request);
+        Box::pin(async move { Ok(ending.watch(answer.await?)) })
+    }
+}
+
+impl Line {
+    fn new<B>(request: &Request<B>, facts: RequestFacts) -> Self {
+        let connection = request.extensions().get::<TcpConnectInfo>();
+        Self {
+            method: request.uri().path().trim_start_matches('/').to_owned(),
+            peer: connection.and_then(TcpConnectInfo::remote_addr),
+            began: Instant::now(),
+            facts,
+            span: Span::current(),
+        }
+    }
+
+    /// The end may come from anywhere, so the span is entered for the line.
+    fn write(&self, code: Code) {
+        // Microseconds are as fine as it means anything.
+        let duration_ms = self.began.elapsed().as_micros() as f64 / 1_000.0;
+        self.span.record("rpc.grpc.status_code", code as i32);
+        self.span.in_scope(|| {
+            tracing::info!(
+                target: "lancegate::access",
+                method = self.method,
+                code = code_name(code),
+                duration_ms,
+                peer = self.peer.map(tracing::field::display),
+                table = self.facts.get_table(),
+                version = self.facts.get_version(),
+                connection = self.facts.get_connection(),
+                route = self.facts.get_route(),
+                "request finished"
+            );
+        });
+    }
+}

@@ -1,0 +1,84 @@
+//! The one place where the layers around every service are put together. Each
+//! layer is a file of its own.
+
+mod access_log;
+mod body;
+mod deadline;
+mod facts;
+mod identity;
+mod limit;
+mod measure;
+mod panics;
+mod translate;
+
+use std::time::Duration;
+
+use http::Request;
+use tower::{Layer, ServiceBuilder};
+
+use self::{
+    access_log::{AccessLog, AccessLogLayer},
+    deadline::{DeadlineLayer, WithDeadline},
+    identity::{Identity, IdentityLayer},
+    limit::{Limit, LimitLayer},
+    measure::{Measure, MeasureLayer},
+    panics::{CatchPanic, PanicLayer},
+    translate::{Translate, TranslateLayer},
+};
+use crate::config::Limits;
+
+pub use deadline::Deadline;
+pub use facts::RequestFacts;
+
+/// All layers, for `tonic::transport::Server::builder().layer(..)`. Clones, and
+/// everything that is built from them, share the limit on concurrent requests.
+#[derive(Clone)]
+pub struct Stack {
+    limit: LimitLayer,
+    max_deadline: Duration,
+}
+
+/// The stack of one server. Sizes of messages and compression are set on each
+/// tonic service, which reads them before any layer could.
+pub fn stack(limits: &Limits) -> Stack {
+    Stack {
+        limit: LimitLayer::new(limits.max_concurrent_requests),
+        max_deadline: limits.max_deadline,
+    }
+}
+
+impl<S> Layer<S> for Stack {
+    type Service = Identity<AccessLog<Measure<CatchPanic<Translate<WithDeadline<Limit<S>>>>>>>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        // From the outside in.
+        ServiceBuilder::new()
+            // Names the request, so that every line below has its id and trace.
+            .layer(IdentityLayer)
+            // Outside of all that can answer, so that nothing goes unlogged.
+            .layer(AccessLogLayer)
+            // Likewise; within the log, so that the log's own cost is not
+            // measured as the request's.
+            .layer(MeasureLayer)
+            // Within the two above, so that a panic is logged and counted as
+            // the INTERNAL that the client sees.
+            .layer(PanicLayer)
+            // Gives tonic's own statuses our codes and details, before they
+            // are counted. What the layers below answer needs no translation.
+            .layer(TranslateLayer)
+            // Outside the limit: the slot goes back when time is up, also where
+            // the client does not read and the answer cannot end.
+            .layer(DeadlineLayer::new(self.max_deadline))
+            // Innermost: what was refused for another reason took no slot.
+            .layer(self.limit.clone())
+            .service(inner)
+    }
+}
+
+/// Whether a request is a health check: those are neither logged nor limited.
+fn is_health<B>(request: &Request<B>) -> bool {
+    request.uri().path().starts_with("/grpc.health.v1.Health/")
+}
+
+#[cfg(test)]
+mod tests;
