@@ -138,3 +138,6 @@ fn write(
 pub(super) fn internal(error: ArrowError) -> Error {
     Error::Internal(format!("arrow: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

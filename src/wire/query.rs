@@ -255,3 +255,6 @@ fn columns(names: Vec<String>) -> Option<Vec<String>> {
 fn positive(value: u32) -> Option<usize> {
     (value != 0).then_some(value as usize)
 }
+
+#[cfg(test)]
+mod tests;
