@@ -1,6 +1,8 @@
 //! Searches and scans: everything about them that can be checked without the
 //! table's schema. All faults of a request are reported together.
 
+use std::collections::HashSet;
+
 use super::{
     faults::{Faults, check_columns, optional},
     filter::filter,
@@ -72,18 +74,18 @@ pub fn search(query: Option<pb::Query>, limits: &Limits) -> Result<Search> {
     })
 }
 
-/// A scan, from the field `query` of a request. Without one it is of all rows.
-pub fn scan(query: Option<pb::ScanQuery>, limits: &Limits) -> Result<Scan> {
+/// A scan. `field` is the path of `query`; without a query it is of all rows.
+pub fn scan(query: Option<pb::ScanQuery>, field: &str, limits: &Limits) -> Result<Scan> {
     let query = query.unwrap_or_default();
     let mut faults = Faults::default();
-    check_columns(&query.columns, "query.columns", &mut faults);
-    let mut seen = std::collections::HashSet::new();
+    check_columns(&query.columns, &format!("{field}.columns"), &mut faults);
+    let mut seen = HashSet::new();
     for (i, ordering) in query.order_by.iter().enumerate() {
-        let path = format!("query.order_by[{i}].column");
+        let path = format!("{field}.order_by[{i}].column");
         faults.add_if(ordering.column.is_empty(), &path, "is required");
         faults.add_if(!seen.insert(&ordering.column), &path, "is there twice");
     }
-    let filter = faults.keep(filter(query.filter, "query.filter", limits));
+    let filter = faults.keep(filter(query.filter, &format!("{field}.filter"), limits));
     faults.finish()?;
     let ordering = |o: pb::Ordering| Ordering {
         column: o.column,
@@ -96,6 +98,23 @@ pub fn scan(query: Option<pb::ScanQuery>, limits: &Limits) -> Result<Scan> {
         order_by: query.order_by.into_iter().map(ordering).collect(),
         with_row_id: query.with_row_id,
     })
+}
+
+/// What can be said of a Get without the table: its keys are read by
+/// [`super::rows::decode_key_batch`] when the types of their columns are known.
+pub fn check_get(request: &pb::GetRequest, limits: &Limits) -> Result<()> {
+    let mut faults = Faults::default();
+    faults.add_if(
+        request.key_columns.is_empty(),
+        "key_columns",
+        "needs a column",
+    );
+    check_columns(&request.key_columns, "key_columns", &mut faults);
+    check_columns(&request.columns, "columns", &mut faults);
+    if request.keys.is_empty() || request.keys.len() > limits.max_limit {
+        faults.add("keys", format!("must be from 1 to {}", limits.max_limit));
+    }
+    faults.finish()
 }
 
 /// How many rows a page has: the default where the request says 0.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    domain::search::{FullText, Operator},
+    domain::search::FullText,
     proto::v1::{full_text_query::Query as Fts, value::Kind, vector::Data},
     wire::tests::{fields, limits},
 };
@@ -23,18 +23,6 @@ fn words(text: &str) -> pb::FullTextQuery {
     pb::FullTextQuery {
         query: Some(Fts::Text(text.into())),
     }
-}
-
-fn full_text_of(query: Fts) -> Result<Search> {
-    let full_text = Some(pb::FullTextQuery { query: Some(query) });
-    search(
-        Some(pb::Query {
-            full_text,
-            limit: 1,
-            ..Default::default()
-        }),
-        &limits(),
-    )
 }
 
 #[test]
@@ -222,65 +210,6 @@ fn all_faults_are_reported_together() {
 }
 
 #[test]
-fn bad_filters_are_named() {
-    let filter_of = |sql: &str, kinds: Vec<Option<Kind>>| {
-        let params = kinds.into_iter().map(|kind| pb::Value { kind }).collect();
-        filter(
-            Some(pb::Filter {
-                sql: sql.into(),
-                params,
-            }),
-            "filter",
-            &limits(),
-        )
-    };
-    let list = |kinds: Vec<Kind>| {
-        let values = kinds
-            .into_iter()
-            .map(|kind| pb::Value { kind: Some(kind) })
-            .collect();
-        Kind::ListValue(pb::ListValue { values })
-    };
-    let long = "x".repeat(1_025);
-    for sql in ["  ", "\n", &long, "a = '\0'", "a\u{7f}", "\u{85}"] {
-        assert_eq!(fields(filter_of(sql, vec![])), ["filter.sql"], "{sql:?}");
-    }
-    assert_eq!(fields(filter_of("", vec![None])), ["filter.sql"]);
-    assert_eq!(fields(filter_of("a", vec![None; 1_001])), ["filter.params"]);
-    let inner = list(vec![Kind::IntValue(1)]);
-    for (kind, step) in [
-        (Kind::DoubleValue(f64::NAN), ""),
-        (Kind::DoubleValue(f64::INFINITY), ""),
-        (Kind::DecimalValue("1e5".into()), ""),
-        (
-            Kind::TimestampValue(pb::Timestamp {
-                seconds: 0,
-                nanos: 1_000_000_000,
-            }),
-            "",
-        ),
-        (list(vec![]), ""),
-        (
-            list(vec![Kind::IntValue(1), inner]),
-            ".list_value.values[1]",
-        ),
-        (list(vec![Kind::IntValue(1); 10_001]), ""),
-        (Kind::StructValue(Default::default()), ""),
-        (Kind::VectorValue(Default::default()), ""),
-    ] {
-        let want = format!("filter.params[1]{step}");
-        assert_eq!(
-            fields(filter_of("a", vec![None, Some(kind.clone())])),
-            [want],
-            "{kind:?}"
-        );
-    }
-    assert_eq!(filter(None, "filter", &limits()), Ok(None));
-    assert_eq!(filter_of("", vec![]), Ok(None));
-    assert!(filter_of("a\n\t= 'ä'", vec![None]).is_ok());
-}
-
-#[test]
 fn scans_are_checked() {
     let order = |column: &str| pb::Ordering {
         column: column.into(),
@@ -292,127 +221,37 @@ fn scans_are_checked() {
         ..Default::default()
     };
     assert_eq!(
-        fields(scan(Some(query), &limits())),
+        fields(scan(Some(query), "query", &limits())),
         [
             "query.columns[0]",
             "query.order_by[1].column",
             "query.order_by[2].column"
         ]
     );
-    assert_eq!(scan(None, &limits()), Ok(Scan::default()));
+    assert_eq!(scan(None, "query", &limits()), Ok(Scan::default()));
     assert_eq!(page_size(0, &limits()), Ok(100));
     assert_eq!(page_size(1_000, &limits()), Ok(1_000));
     assert_eq!(fields(page_size(1_001, &limits())), ["page_size"]);
 }
 
 #[test]
-fn full_text_queries_are_read() {
-    let simple = full_text_of(Fts::Text("a b".into())).unwrap();
-    let long = full_text_of(Fts::Match(pb::MatchQuery {
-        terms: "a b".into(),
+fn gets_are_checked() {
+    let good = pb::GetRequest {
+        key_columns: vec!["id".into()],
+        keys: vec![pb::Row::default()],
         ..Default::default()
-    }));
-    assert_eq!(simple.full_text, long.unwrap().full_text);
-    let query = pb::MultiMatchQuery {
-        terms: "x".into(),
-        columns: vec!["a".into(), "b".into()],
-        boosts: vec![1.0, 2.0],
-        operator: pb::Operator::And.into(),
     };
-    let want = FullText::MultiMatch {
-        terms: "x".into(),
-        columns: vec!["a".into(), "b".into()],
-        boosts: vec![1.0, 2.0],
-        operator: Operator::And,
+    assert_eq!(check_get(&good, &limits()), Ok(()));
+    let none = pb::GetRequest::default();
+    assert_eq!(fields(check_get(&none, &limits())), ["key_columns", "keys"]);
+    let bad = pb::GetRequest {
+        key_columns: vec!["id".into(), "id".into()],
+        columns: vec!["".into()],
+        keys: vec![pb::Row::default(); 1_001],
+        ..Default::default()
     };
     assert_eq!(
-        full_text_of(Fts::MultiMatch(query)).unwrap().full_text,
-        Some(want)
+        fields(check_get(&bad, &limits())),
+        ["key_columns[1]", "columns[0]", "keys"]
     );
-}
-
-#[test]
-fn bad_full_text_queries_are_named() {
-    let at = |step: &str| format!("query.full_text{step}");
-    let matching = |change: fn(&mut pb::MatchQuery)| {
-        let mut query = pb::MatchQuery {
-            terms: "x".into(),
-            ..Default::default()
-        };
-        change(&mut query);
-        Fts::Match(query)
-    };
-    let multi = |change: fn(&mut pb::MultiMatchQuery)| {
-        let columns = vec!["a".into(), "b".into()];
-        let mut query = pb::MultiMatchQuery {
-            terms: "x".into(),
-            columns,
-            ..Default::default()
-        };
-        change(&mut query);
-        Fts::MultiMatch(query)
-    };
-    let boosting = |negative_boost: f32, negative: bool| {
-        Fts::Boost(Box::new(pb::BoostQuery {
-            positive: Some(Box::new(words("x"))),
-            negative: negative.then(|| Box::new(words("y"))),
-            negative_boost,
-        }))
-    };
-    let boolean = |must: Vec<pb::FullTextQuery>, must_not: Vec<pb::FullTextQuery>| {
-        Fts::Boolean(pb::BooleanQuery {
-            must,
-            must_not,
-            ..Default::default()
-        })
-    };
-    for (query, step) in [
-        (Fts::Text(" ".into()), ".text"),
-        (Fts::Text("x".repeat(1_025)), ".text"),
-        (matching(|q| q.terms.clear()), ".match.terms"),
-        (matching(|q| q.operator = 9), ".match.operator"),
-        (matching(|q| q.boost = -1.0), ".match.boost"),
-        (matching(|q| q.boost = f32::NAN), ".match.boost"),
-        (Fts::Phrase(Default::default()), ".phrase.terms"),
-        (boosting(f32::NAN, true), ".boost.negative_boost"),
-        (boosting(1.5, true), ".boost.negative_boost"),
-        (boosting(0.5, false), ".boost.negative"),
-        (multi(|q| q.columns.clear()), ".multi_match.columns"),
-        (
-            multi(|q| q.columns[1] = "a".into()),
-            ".multi_match.columns[1]",
-        ),
-        (multi(|q| q.boosts = vec![1.0]), ".multi_match.boosts"),
-        (
-            multi(|q| q.boosts = vec![1.0, -1.0]),
-            ".multi_match.boosts[1]",
-        ),
-        (boolean(vec![], vec![words("x")]), ".boolean"),
-        (
-            boolean(vec![words("x"), words("")], vec![]),
-            ".boolean.must[1].text",
-        ),
-        (
-            boolean(vec![words("x")], vec![Default::default()]),
-            ".boolean.must_not[0]",
-        ),
-        (
-            boolean(vec![words("x"); 1_024], vec![]),
-            ".boolean.must[1023]",
-        ),
-    ] {
-        assert_eq!(fields(full_text_of(query.clone())), [at(step)], "{query:?}");
-    }
-    let mut deep = words("x");
-    for _ in 0..16 {
-        let must = vec![deep];
-        deep = pb::FullTextQuery {
-            query: Some(Fts::Boolean(pb::BooleanQuery {
-                must,
-                ..Default::default()
-            })),
-        };
-    }
-    let path = fields(full_text(deep, "q", &limits())).remove(0);
-    assert_eq!(path, format!("q{}", ".boolean.must[0]".repeat(16)));
 }
