@@ -91,12 +91,15 @@ async fn search_something(connection: &Connection) -> Result<String> {
 }
 
 fn vector_column(schema: &Schema) -> Option<(String, usize)> {
-    schema.fields().iter().find_map(|field| match field.data_type() {
-        DataType::FixedSizeList(item, size) if item.data_type() == &DataType::Float32 => {
-            Some((field.name().clone(), usize::try_from(*size).ok()?))
-        }
-        _ => None,
-    })
+    schema
+        .fields()
+        .iter()
+        .find_map(|field| match field.data_type() {
+            DataType::FixedSizeList(item, size) if item.data_type() == &DataType::Float32 => {
+                Some((field.name().clone(), usize::try_from(*size).ok()?))
+            }
+            _ => None,
+        })
 }
 
 async fn search_vector(snapshot: &Snapshot, column: String, dimension: usize) -> Result<()> {

@@ -58,8 +58,10 @@ pub(super) fn server(
         .add_service(service!(TableServiceServer))
         .add_service(service!(ClusterServiceServer));
     if server.reflection {
-        let reflection =
-            || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+        };
         routes = routes
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);

@@ -85,8 +85,7 @@ impl App {
 
         let sessions = Arc::new(Sessions::new(config.cache));
         let events = Events::default();
-        let connect =
-            |role, location| Arc::new(Connection::new(role, location, events.clone()));
+        let connect = |role, location| Arc::new(Connection::new(role, location, events.clone()));
         let primary = Arc::new(Primary::new(connect(Role::Primary, config.primary)));
         let replicas: Vec<_> = config
             .replicas
@@ -101,7 +100,11 @@ impl App {
         for connection in router.connections() {
             tasks.watch(connection, &sessions, config.health);
         }
-        tasks.follow(Arc::clone(&primary), &events, config.replication.poll_interval);
+        tasks.follow(
+            Arc::clone(&primary),
+            &events,
+            config.replication.poll_interval,
+        );
         for replica in &replicas {
             tasks.keep_true(&primary, replica, &events, config.replication);
         }

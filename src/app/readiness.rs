@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    connection::Events,
-    router::Router,
-    service::health::HealthReporter,
-};
+use crate::{connection::Events, router::Router, service::health::HealthReporter};
 
 /// The services that reads need.
 pub const SEARCH: &str = "lancegate.v1.SearchService";
@@ -37,7 +33,12 @@ pub(super) async fn keep(
         events.mark_unchanged();
         let reads = router.connections().any(|c| c.serves());
         let writes = router.primary().connection().serves();
-        for (service, ready) in [("", reads), (SEARCH, reads), (WRITE, writes), (TABLE, writes)] {
+        for (service, ready) in [
+            ("", reads),
+            (SEARCH, reads),
+            (WRITE, writes),
+            (TABLE, writes),
+        ] {
             health.set(service, ready);
         }
         tokio::select! {

@@ -52,6 +52,8 @@ impl App {
     pub async fn stop(self) -> Result<(), AppError> {
         self.health.stop();
         tokio::time::sleep(self.shutdown.grace).await;
+        // Watch streams never end by themselves: they would hold up the drain.
+        self.health.close();
         self.go_away.cancel();
         let drained = tokio::time::timeout(self.shutdown.drain, self.grpc).await;
         self.tasks.finish().await;

@@ -284,7 +284,10 @@ impl Primary {
         let table = self.table(name);
         *lock(&table.head) = Some(Head(handle));
         let mut commits = lock(&table.commits);
-        if commits.back().is_some_and(|(v, _)| *v >= snapshot.version()) {
+        if commits
+            .back()
+            .is_some_and(|(v, _)| *v >= snapshot.version())
+        {
             commits.clear();
         }
         drop(commits);

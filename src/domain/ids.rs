@@ -72,13 +72,28 @@ mod tests {
     fn names_that_could_be_paths_are_refused() {
         let long = "a".repeat(10_000);
         for bad in [
-            "", ".", "..", "a/b", "/etc", "a\\b", ".hidden", "a..b", "a\0b", "a\nb", "a b", "ä",
-            "%2e%2e", long.as_str(),
+            "",
+            ".",
+            "..",
+            "a/b",
+            "/etc",
+            "a\\b",
+            ".hidden",
+            "a..b",
+            "a\0b",
+            "a\nb",
+            "a b",
+            "ä",
+            "%2e%2e",
+            long.as_str(),
         ] {
             assert!(TableName::parse(bad).is_err(), "{bad:?} was taken");
         }
         for good in ["packages", "a.b", "A-1_2", &"a".repeat(200)] {
-            assert_eq!(TableName::parse(good).map(|n| n.to_string()).as_deref(), Ok(good));
+            assert_eq!(
+                TableName::parse(good).map(|n| n.to_string()).as_deref(),
+                Ok(good)
+            );
         }
     }
 }

@@ -79,9 +79,7 @@ impl Route<'_> {
                 };
                 match self.target.copy_from(self.source, &copy).await {
                     Ok(_) => Ok((file, size)),
-                    Err(ObjectError::NotFound(_)) => {
-                        Err(ReplicationError::SourceGone(file))
-                    }
+                    Err(ObjectError::NotFound(_)) => Err(ReplicationError::SourceGone(file)),
                     Err(e) => Err(e.into()),
                 }
             })

@@ -43,9 +43,7 @@ pub(super) fn plan(known: Known<'_>) -> Plan {
         Some(commit) => commit == replica,
         // Pruned on the primary. A table that was re-created has commits that
         // are all newer than the replica's, but few of them.
-        None => {
-            replica.version < newest && replica.timestamp_nanos < known.primary.timestamp_nanos
-        }
+        None => replica.version < newest && replica.timestamp_nanos < known.primary.timestamp_nanos,
     };
     if !same_table || replica.version > newest {
         return Plan::Rebuild(newest);

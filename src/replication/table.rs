@@ -82,7 +82,8 @@ impl Context<'_> {
                 self.serve(table, served.version(), false).await?;
             }
             Plan::Advance(versions) => {
-                self.copy_versions(table, source, &versions, present).await?;
+                self.copy_versions(table, source, &versions, present)
+                    .await?;
                 let newest = versions.last().copied().unwrap_or(served.version());
                 self.serve(table, newest, false).await?;
             }
@@ -96,7 +97,9 @@ impl Context<'_> {
                 self.serve(table, version, true).await?;
                 let mut keep: BTreeSet<String> = files.files;
                 keep.insert(files.manifest);
-                self.dropper.delete_others(self.target, table, &keep).await?;
+                self.dropper
+                    .delete_others(self.target, table, &keep)
+                    .await?;
             }
         }
         Ok(())

@@ -44,7 +44,11 @@ pub fn choose(request: ReadRequest<'_>, view: &[ConnectionView]) -> Result<Route
         true => Policy::NoUsableReplica,
         false => Policy::NoReplicas,
     };
-    match view.iter().enumerate().find(|(_, c)| c.role == Role::Primary) {
+    match view
+        .iter()
+        .enumerate()
+        .find(|(_, c)| c.role == Role::Primary)
+    {
         Some((index, primary)) if usable(primary) => Ok(route(index, primary, policy)),
         Some((_, primary)) if primary.state == ConnectionState::Up => {
             Err(Error::not_found(Resource::Table, request.table.as_str()))
@@ -101,7 +105,12 @@ mod tests {
     fn view(replicas: &[(ConnectionState, u64)]) -> Vec<ConnectionView> {
         let mut view = vec![connection("p", Role::Primary, ConnectionState::Up, 9)];
         for (i, (state, version)) in replicas.iter().enumerate() {
-            view.push(connection(&format!("r{i}"), Role::Replica, *state, *version));
+            view.push(connection(
+                &format!("r{i}"),
+                Role::Replica,
+                *state,
+                *version,
+            ));
         }
         view
     }
@@ -166,7 +175,10 @@ mod tests {
     #[test]
     fn writes_need_the_primary() {
         let mut view = view(&[(UP, 9)]);
-        assert_eq!(primary_only(&view[0]).unwrap().to_string(), "primary_only(p)");
+        assert_eq!(
+            primary_only(&view[0]).unwrap().to_string(),
+            "primary_only(p)"
+        );
         view[0].state = DOWN;
         assert!(primary_only(&view[0]).is_err());
     }

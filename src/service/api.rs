@@ -20,7 +20,12 @@ pub struct Api {
 }
 
 /// A message with who served it, which is answered as metadata too.
-pub(super) fn reply<T>(extensions: &Extensions, table: &str, served: &Served, message: T) -> Response<T> {
+pub(super) fn reply<T>(
+    extensions: &Extensions,
+    table: &str,
+    served: &Served,
+    message: T,
+) -> Response<T> {
     note(extensions, table, Some(served));
     let mut response = Response::new(message);
     wire::served::attach(response.metadata_mut(), served);

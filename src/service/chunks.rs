@@ -72,9 +72,12 @@ impl State {
                 }
             }
         }
-        Ok(self.ready.pop_front().map(|arrow_ipc| pb::SearchStreamResponse {
-            arrow_ipc,
-            served: self.served.take(),
-        }))
+        Ok(self
+            .ready
+            .pop_front()
+            .map(|arrow_ipc| pb::SearchStreamResponse {
+                arrow_ipc,
+                served: self.served.take(),
+            }))
     }
 }

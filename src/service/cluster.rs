@@ -7,7 +7,10 @@ use tonic::{Request, Response, Status};
 use super::api::Api;
 use crate::{
     connection::Connection,
-    domain::{TableName, view::{ConnectionState, Lag}},
+    domain::{
+        TableName,
+        view::{ConnectionState, Lag},
+    },
     proto::v1 as pb,
     wire,
 };
@@ -20,7 +23,11 @@ impl pb::cluster_service_server::ClusterService for Api {
     ) -> Result<Response<pb::GetTopologyResponse>, Status> {
         Ok(Response::new(pb::GetTopologyResponse {
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
-            connections: self.router.connections().map(|c| self.status_of(c)).collect(),
+            connections: self
+                .router
+                .connections()
+                .map(|c| self.status_of(c))
+                .collect(),
         }))
     }
 }
@@ -61,7 +68,10 @@ impl Api {
             state: state(status.state) as i32,
             state_since: Some(status.since.into()),
             lag_versions: tables.iter().map(|t| t.lag_versions).max().unwrap_or(0),
-            lag: tables.iter().filter_map(|t| t.lag).max_by_key(|d| (d.seconds, d.nanos)),
+            lag: tables
+                .iter()
+                .filter_map(|t| t.lag)
+                .max_by_key(|d| (d.seconds, d.nanos)),
             tables,
             last_error: status
                 .last_error

@@ -51,17 +51,20 @@ pub(super) async fn first_message(stream: &mut Streaming<ImportRequest>) -> Resu
 }
 
 async fn next(stream: &mut Streaming<ImportRequest>) -> Result<Option<ImportRequest>> {
-    stream.message().await.map_err(|status| match status.code() {
-        tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => {
-            Error::TooLarge("a message of the import is larger than the server takes".into())
-        }
-        tonic::Code::InvalidArgument => Error::invalid("request", status.message()),
-        _ => Error::Unavailable {
-            reason: "CLIENT_GONE",
-            message: "the client ended the import before it was complete".into(),
-            retry_after: std::time::Duration::ZERO,
-        },
-    })
+    stream
+        .message()
+        .await
+        .map_err(|status| match status.code() {
+            tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => {
+                Error::TooLarge("a message of the import is larger than the server takes".into())
+            }
+            tonic::Code::InvalidArgument => Error::invalid("request", status.message()),
+            _ => Error::Unavailable {
+                reason: "CLIENT_GONE",
+                message: "the client ended the import before it was complete".into(),
+                retry_after: std::time::Duration::ZERO,
+            },
+        })
 }
 
 impl Upload {
@@ -87,7 +90,10 @@ impl Upload {
     pub(super) fn start(
         self,
         rows: Arc<AtomicU64>,
-    ) -> (Feed, impl Stream<Item = Result<RecordBatch>> + Send + 'static) {
+    ) -> (
+        Feed,
+        impl Stream<Item = Result<RecordBatch>> + Send + 'static,
+    ) {
         let (table, input) = mpsc::channel(BATCHES_WAITING);
         let feed = Feed {
             upload: self,

@@ -14,7 +14,10 @@ use crate::{
 
 impl Api {
     /// Creates a table. Answers its version.
-    pub(super) async fn run_create(&self, request: pb::CreateTableRequest) -> Result<(u64, Served)> {
+    pub(super) async fn run_create(
+        &self,
+        request: pb::CreateTableRequest,
+    ) -> Result<(u64, Served)> {
         let table = TableName::parse(&request.table)?;
         let Source { schema, batches } = source(request.source)?;
         let route = self.router.write_route()?;
@@ -63,7 +66,11 @@ impl Api {
     }
 
     /// Changes a table in its lane. Answers the version afterwards too.
-    pub(super) async fn change<T, F, Fut>(&self, table: &str, change: F) -> Result<((T, u64), Served)>
+    pub(super) async fn change<T, F, Fut>(
+        &self,
+        table: &str,
+        change: F,
+    ) -> Result<((T, u64), Served)>
     where
         T: Send + 'static,
         F: FnOnce(Handle) -> Fut + Send + 'static,
@@ -81,7 +88,11 @@ impl Api {
     }
 
     /// The same outside the lane, for what takes long.
-    pub(super) async fn maintain<T, F, Fut>(&self, table: &str, work: F) -> Result<((T, u64), Served)>
+    pub(super) async fn maintain<T, F, Fut>(
+        &self,
+        table: &str,
+        work: F,
+    ) -> Result<((T, u64), Served)>
     where
         T: Send + 'static,
         F: FnOnce(Handle) -> Fut + Send + 'static,

@@ -132,12 +132,17 @@ impl pb::search_service_server::SearchService for Api {
                 })
                 .await
         };
-        answer(&extensions, &message.table, outcome.await, |count, served| {
-            Ok(pb::CountResponse {
-                count,
-                served: Some(served),
-            })
-        })
+        answer(
+            &extensions,
+            &message.table,
+            outcome.await,
+            |count, served| {
+                Ok(pb::CountResponse {
+                    count,
+                    served: Some(served),
+                })
+            },
+        )
     }
 
     async fn explain(
@@ -163,10 +168,7 @@ impl Api {
     async fn run_search(&self, table: &str, query: Option<pb::Query>) -> Result<(Rows, Served)> {
         let table = TableName::parse(table)?;
         let search = wire::query::search(query, &self.limits)?;
-        let (depth, most) = (
-            self.limits.max_filter_depth,
-            self.limits.max_response_bytes,
-        );
+        let (depth, most) = (self.limits.max_filter_depth, self.limits.max_response_bytes);
         self.router
             .read(&table, |snapshot| async move {
                 snapshot.search(search, depth).await?.collect(most).await
@@ -196,11 +198,8 @@ impl Api {
         let asked = asked.unwrap_or_default();
         let print = fingerprint([table.as_str().as_bytes(), asked.as_slice()]);
         let token = PageToken::decode(&request.page_token, print)?;
-        let scan = wire::query::scan(request.query, &self.limits)?;
-        let (depth, most) = (
-            self.limits.max_filter_depth,
-            self.limits.max_response_bytes,
-        );
+        let scan = wire::query::scan(request.query, "query", &self.limits)?;
+        let (depth, most) = (self.limits.max_filter_depth, self.limits.max_response_bytes);
         let page = |snapshot: Arc<Snapshot>, offset| async move {
             scan_page(&snapshot, &scan, offset, size, print, depth, most).await
         };
@@ -231,14 +230,9 @@ impl Api {
 
     async fn run_get(&self, request: pb::GetRequest) -> Result<(Rows, Served)> {
         let table = TableName::parse(&request.table)?;
-        let columns = wire::query::columns(request.columns, "columns")?;
-        let key_columns = wire::query::columns(request.key_columns, "key_columns")?
-            .ok_or_else(|| Error::invalid("key_columns", "is required"))?;
-        let keys = request.keys;
-        if keys.is_empty() || keys.len() > self.limits.max_limit {
-            let text = format!("must have 1 to {} keys", self.limits.max_limit);
-            return Err(Error::invalid("keys", text));
-        }
+        wire::query::check_get(&request, &self.limits)?;
+        let columns = wire::query::columns(request.columns);
+        let (keys, key_columns) = (request.keys, request.key_columns);
         // Several columns make one chain of OR per key, which is planned
         // recursively.
         if key_columns.len() > 1 && keys.len() > MAX_COMPOSITE_KEYS {
@@ -273,7 +267,7 @@ impl Api {
                     .await
             }
             Some(Target::Scan(scan)) => {
-                let scan = wire::query::scan(Some(scan), &self.limits)?;
+                let scan = wire::query::scan(Some(scan), "scan", &self.limits)?;
                 self.router
                     .read(&table, |snapshot| async move {
                         snapshot.explain_scan(&scan, analyze, verbose, depth).await
@@ -339,8 +333,16 @@ fn count_search(table: &str, error: Option<&Error>, elapsed: Duration) {
             ..
         }) => metrics::search_finished("_unknown", "NotFound", elapsed),
         Some(error) if TableName::parse(table).is_err() => {
-            metrics::search_finished("_unknown", metrics::code_name(wire::status::code(error)), elapsed);
+            metrics::search_finished(
+                "_unknown",
+                metrics::code_name(wire::status::code(error)),
+                elapsed,
+            );
         }
-        Some(error) => metrics::search_finished(table, metrics::code_name(wire::status::code(error)), elapsed),
+        Some(error) => metrics::search_finished(
+            table,
+            metrics::code_name(wire::status::code(error)),
+            elapsed,
+        ),
     }
 }

@@ -2,9 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{
-    api::{Api, Call, answer, time_left},
-};
+use super::api::{Api, Call, answer, time_left};
 use crate::{
     domain::{Error, Result, TableName, view::Served},
     proto::v1 as pb,
@@ -79,13 +77,18 @@ impl pb::table_service_server::TableService for Api {
             let names: Vec<String> = names.into_iter().map(ToString::to_string).collect();
             Ok(((names, next), table_less(route)))
         };
-        answer(&call.extensions, "", outcome.await, |(tables, next), served| {
-            Ok(pb::ListTablesResponse {
-                tables,
-                next_page_token: next,
-                served: Some(served),
-            })
-        })
+        answer(
+            &call.extensions,
+            "",
+            outcome.await,
+            |(tables, next), served| {
+                Ok(pb::ListTablesResponse {
+                    tables,
+                    next_page_token: next,
+                    served: Some(served),
+                })
+            },
+        )
     }
 
     async fn describe_table(
@@ -95,7 +98,10 @@ impl pb::table_service_server::TableService for Api {
         let call = Call::from(request);
         let name = &call.message.table;
         let outcome = self
-            .look(name, move |snapshot| async move { snapshot.describe().await })
+            .look(
+                name,
+                move |snapshot| async move { snapshot.describe().await },
+            )
             .await;
         answer(&call.extensions, name, outcome, |info, served| {
             wire::table::description(name.clone(), info, served)
@@ -110,25 +116,27 @@ impl pb::table_service_server::TableService for Api {
         let (name, message) = (call.message.table.clone(), call.message);
         let outcome = async {
             let spec = wire::index::spec(message.index)?;
-            let columns = message.columns;
-            if columns.len() != 1 {
-                return Err(Error::invalid("columns", "must have one column"));
-            }
+            let column = wire::index::column(message.columns)?;
             let index_name = Some(message.name).filter(|n| !n.is_empty());
             let replace = message.replace.unwrap_or(true);
             self.maintain(&name, move |handle| async move {
                 handle
-                    .create_index(&columns, spec, index_name, replace)
+                    .create_index(&column, spec, index_name, replace)
                     .await
             })
             .await
         };
-        answer(&call.extensions, &name, outcome.await, |((), version), served| {
-            Ok(pb::CreateIndexResponse {
-                version,
-                served: Some(served),
-            })
-        })
+        answer(
+            &call.extensions,
+            &name,
+            outcome.await,
+            |((), version), served| {
+                Ok(pb::CreateIndexResponse {
+                    version,
+                    served: Some(served),
+                })
+            },
+        )
     }
 
     async fn drop_index(
@@ -139,15 +147,22 @@ impl pb::table_service_server::TableService for Api {
         let (name, index) = (call.message.table.clone(), call.message.name);
         let outcome = async {
             required("name", &index)?;
-            self.change(&name, move |handle| async move { handle.drop_index(&index).await })
-                .await
-        };
-        answer(&call.extensions, &name, outcome.await, |((), version), served| {
-            Ok(pb::DropIndexResponse {
-                version,
-                served: Some(served),
+            self.change(&name, move |handle| async move {
+                handle.drop_index(&index).await
             })
-        })
+            .await
+        };
+        answer(
+            &call.extensions,
+            &name,
+            outcome.await,
+            |((), version), served| {
+                Ok(pb::DropIndexResponse {
+                    version,
+                    served: Some(served),
+                })
+            },
+        )
     }
 
     async fn list_indexes(
@@ -205,12 +220,17 @@ impl pb::table_service_server::TableService for Api {
         let name = call.message.table.clone();
         let outcome = async {
             let options = wire::table::optimize_options(&call.message)?;
-            self.maintain(&name, move |handle| async move { handle.optimize(options).await })
-                .await
+            self.maintain(&name, move |handle| async move {
+                handle.optimize(options).await
+            })
+            .await
         };
-        answer(&call.extensions, &name, outcome.await, |(done, version), served| {
-            Ok(wire::table::optimized(done, version, served))
-        })
+        answer(
+            &call.extensions,
+            &name,
+            outcome.await,
+            |(done, version), served| Ok(wire::table::optimized(done, version, served)),
+        )
     }
 
     async fn list_versions(
@@ -236,16 +256,21 @@ impl pb::table_service_server::TableService for Api {
             versions.truncate(size);
             Ok(((versions, next), served))
         };
-        answer(&call.extensions, name, outcome.await, |(versions, next), served| {
-            Ok(pb::ListVersionsResponse {
-                versions: versions
-                    .into_iter()
-                    .map(wire::table::version_info)
-                    .collect(),
-                next_page_token: next,
-                served: Some(served),
-            })
-        })
+        answer(
+            &call.extensions,
+            name,
+            outcome.await,
+            |(versions, next), served| {
+                Ok(pb::ListVersionsResponse {
+                    versions: versions
+                        .into_iter()
+                        .map(wire::table::version_info)
+                        .collect(),
+                    next_page_token: next,
+                    served: Some(served),
+                })
+            },
+        )
     }
 
     async fn restore_version(
@@ -256,15 +281,23 @@ impl pb::table_service_server::TableService for Api {
         let name = call.message.table.clone();
         let outcome = async {
             let target = wire::table::version_ref(call.message.target)?;
-            self.change(&name, move |handle| async move { handle.restore(&target).await })
-                .await
+            self.change(
+                &name,
+                move |handle| async move { handle.restore(&target).await },
+            )
+            .await
         };
-        answer(&call.extensions, &name, outcome.await, |((), version), served| {
-            Ok(pb::RestoreVersionResponse {
-                version,
-                served: Some(served),
-            })
-        })
+        answer(
+            &call.extensions,
+            &name,
+            outcome.await,
+            |((), version), served| {
+                Ok(pb::RestoreVersionResponse {
+                    version,
+                    served: Some(served),
+                })
+            },
+        )
     }
 
     async fn create_tag(
@@ -275,7 +308,9 @@ impl pb::table_service_server::TableService for Api {
         let name = call.message.table.clone();
         let outcome = async {
             let (tag, version) = wire::table::tag(call.message.tag)?;
-            self.ask(&name, move |handle| async move { handle.create_tag(&tag, version).await })
+            self.ask(&name, move |handle| async move {
+                handle.create_tag(&tag, version).await
+            })
             .await
         };
         answer(&call.extensions, &name, outcome.await, |(), served| {
@@ -293,7 +328,9 @@ impl pb::table_service_server::TableService for Api {
         let name = call.message.table.clone();
         let outcome = async {
             let (tag, version) = wire::table::tag(call.message.tag)?;
-            self.ask(&name, move |handle| async move { handle.update_tag(&tag, version).await })
+            self.ask(&name, move |handle| async move {
+                handle.update_tag(&tag, version).await
+            })
             .await
         };
         answer(&call.extensions, &name, outcome.await, |(), served| {
@@ -311,7 +348,10 @@ impl pb::table_service_server::TableService for Api {
         let name = &call.message.table;
         let outcome = async {
             let tag = wire::table::tag_name(call.message.name, "name")?;
-            self.ask(name, move |handle| async move { handle.delete_tag(&tag).await })
+            self.ask(
+                name,
+                move |handle| async move { handle.delete_tag(&tag).await },
+            )
             .await
         };
         answer(&call.extensions, name, outcome.await, |(), served| {
@@ -321,7 +361,10 @@ impl pb::table_service_server::TableService for Api {
         })
     }
 
-    async fn list_tags(&self, request: Request<pb::ListTagsRequest>) -> Reply<pb::ListTagsResponse> {
+    async fn list_tags(
+        &self,
+        request: Request<pb::ListTagsRequest>,
+    ) -> Reply<pb::ListTagsResponse> {
         let call = Call::from(request);
         let name = &call.message.table;
         let outcome = self
@@ -352,12 +395,17 @@ impl pb::table_service_server::TableService for Api {
             })
             .await
         };
-        answer(&call.extensions, &name, outcome.await, |(version, _), served| {
-            Ok(pb::AddColumnsResponse {
-                version,
-                served: Some(served),
-            })
-        })
+        answer(
+            &call.extensions,
+            &name,
+            outcome.await,
+            |(version, _), served| {
+                Ok(pb::AddColumnsResponse {
+                    version,
+                    served: Some(served),
+                })
+            },
+        )
     }
 
     async fn alter_columns(
@@ -373,12 +421,17 @@ impl pb::table_service_server::TableService for Api {
             })
             .await
         };
-        answer(&call.extensions, &name, outcome.await, |(version, _), served| {
-            Ok(pb::AlterColumnsResponse {
-                version,
-                served: Some(served),
-            })
-        })
+        answer(
+            &call.extensions,
+            &name,
+            outcome.await,
+            |(version, _), served| {
+                Ok(pb::AlterColumnsResponse {
+                    version,
+                    served: Some(served),
+                })
+            },
+        )
     }
 
     async fn drop_columns(
@@ -394,12 +447,17 @@ impl pb::table_service_server::TableService for Api {
             })
             .await
         };
-        answer(&call.extensions, &name, outcome.await, |(version, _), served| {
-            Ok(pb::DropColumnsResponse {
-                version,
-                served: Some(served),
-            })
-        })
+        answer(
+            &call.extensions,
+            &name,
+            outcome.await,
+            |(version, _), served| {
+                Ok(pb::DropColumnsResponse {
+                    version,
+                    served: Some(served),
+                })
+            },
+        )
     }
 }
 

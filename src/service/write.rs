@@ -160,9 +160,12 @@ impl pb::write_service_server::WriteService for Api {
             let (feed, batches) = upload.start(counted);
             // Outside the table's lane: the client sets the pace, and appends
             // conflict with no other write.
-            let commit = self.router.primary().maintain(&table, move |handle| async move {
-                handle.import(schema, batches, overwrite).await
-            });
+            let commit = self
+                .router
+                .primary()
+                .maintain(&table, move |handle| async move {
+                    handle.import(schema, batches, overwrite).await
+                });
             let (fed, version) = tokio::join!(feed.run(stream), commit);
             // The cause is what the client should hear, not that it was cut off.
             fed?;

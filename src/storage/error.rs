@@ -93,7 +93,8 @@ pub(super) fn from_chain(error: &(dyn StdError + 'static)) -> Error {
         {
             return known;
         }
-        if let Some(datafusion) = current.downcast_ref::<lancedb::datafusion::error::DataFusionError>()
+        if let Some(datafusion) =
+            current.downcast_ref::<lancedb::datafusion::error::DataFusionError>()
             && let Some(known) = known_datafusion(datafusion)
         {
             return known;

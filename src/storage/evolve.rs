@@ -26,7 +26,10 @@ impl Handle {
                     self.must_be_new(&schema, field.name())?;
                     if !field.is_nullable() {
                         let path = format!("nulls.fields[{i}].nullable");
-                        return Err(Error::invalid(path, "must be true: the column is all nulls"));
+                        return Err(Error::invalid(
+                            path,
+                            "must be true: the column is all nulls",
+                        ));
                     }
                 }
                 NewColumnTransform::AllNulls(new)
@@ -113,8 +116,7 @@ impl Handle {
 
     /// Compacts, brings indexes up to date, prunes: what was asked for.
     pub async fn optimize(&self, options: OptimizeOptions) -> Result<OptimizeStats> {
-        let everything =
-            !options.compact && !options.indexes && options.prune_older_than.is_none();
+        let everything = !options.compact && !options.indexes && options.prune_older_than.is_none();
         let mut done = OptimizeStats::default();
         if options.compact || everything {
             let stats = self

@@ -197,22 +197,19 @@ impl Handle {
     /// Builds an index and waits for it.
     pub async fn create_index(
         &self,
-        columns: &[String],
+        column: &str,
         spec: IndexSpec,
         index_name: Option<String>,
         replace: bool,
     ) -> Result<()> {
         let schema = self.schema().await?;
-        for column in columns {
-            let root = column.split('.').next().unwrap_or(column);
-            if schema.column_with_name(column).is_none() && schema.column_with_name(root).is_none()
-            {
-                return Err(Error::not_found(Resource::Column, column));
-            }
+        let root = column.split('.').next().unwrap_or(column);
+        if schema.column_with_name(column).is_none() && schema.column_with_name(root).is_none() {
+            return Err(Error::not_found(Resource::Column, column));
         }
         let mut build = self
             .table
-            .create_index(columns, builder(spec)?)
+            .create_index(&[column], builder(spec)?)
             .replace(replace);
         if let Some(name) = index_name {
             build = build.name(name);
@@ -235,7 +232,10 @@ impl Handle {
     /// NOT_FOUND at once.
     pub async fn wait_for_indexes(&self, names: &[String], timeout: Duration) -> Result<()> {
         let present = list(&self.name, &self.table).await?;
-        if let Some(missing) = names.iter().find(|n| !present.iter().any(|i| i.name == **n)) {
+        if let Some(missing) = names
+            .iter()
+            .find(|n| !present.iter().any(|i| i.name == **n))
+        {
             return Err(Error::not_found(Resource::Index, missing));
         }
         let names: Vec<&str> = if names.is_empty() {

@@ -88,7 +88,13 @@ impl Objects {
 
     /// The whole of a small object.
     pub async fn get(&self, path: &str) -> Result<Bytes, ObjectError> {
-        Ok(self.store.inner.get(&self.full(path)).await?.bytes().await?)
+        Ok(self
+            .store
+            .inner
+            .get(&self.full(path))
+            .await?
+            .bytes()
+            .await?)
     }
 
     /// The size of an object in bytes, or `None` if it is not there.

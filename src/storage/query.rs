@@ -9,9 +9,7 @@ use lancedb::{
         BooleanQuery, BoostQuery, FtsQuery, FullTextSearchQuery, MatchQuery, MultiMatchQuery,
         Operator as FtsOperator, PhraseQuery,
     },
-    query::{
-        ExecutableQuery, Query, QueryBase, QueryExecutionOptions, Select, VectorQuery,
-    },
+    query::{ExecutableQuery, Query, QueryBase, QueryExecutionOptions, Select, VectorQuery},
     rerankers::{NormalizeMethod, rrf::RRFReranker},
 };
 
@@ -84,7 +82,8 @@ impl Snapshot {
         } else {
             query.explain_plan(verbose).await
         };
-        plan.map_err(|e| error::in_table(&self.name, e))
+        let plan = plan.map_err(|e| error::in_table(&self.name, e))?;
+        Ok(without_paths(&plan, &format!("{}.lance", self.name)))
     }
 
     /// The vector part of a hybrid search as a query of its own.
@@ -204,7 +203,9 @@ impl Snapshot {
                 let mut columns = self.schema.fields().iter().filter(|f| is_vector(f));
                 match (columns.next(), columns.next()) {
                     (Some(only), None) => only,
-                    (None, _) => return Err(Error::invalid(FIELD, "the table has no vector column")),
+                    (None, _) => {
+                        return Err(Error::invalid(FIELD, "the table has no vector column"));
+                    }
                     (Some(_), Some(_)) => {
                         let text = "is required: the table has several vector columns";
                         return Err(Error::invalid(FIELD, text));
@@ -268,6 +269,23 @@ impl Snapshot {
         }
         Ok(())
     }
+}
+
+/// A plan that names the table's folder and not where it is.
+fn without_paths(plan: &str, folder: &str) -> String {
+    const URI: &str = "uri=";
+    let mut clean = String::with_capacity(plan.len());
+    let mut rest = plan;
+    while let Some(at) = rest.find(URI) {
+        let (before, path) = rest.split_at(at + URI.len());
+        clean.push_str(before);
+        let end = path.find([',', '\n']).unwrap_or(path.len());
+        let from = path[..end].find(folder).unwrap_or(0);
+        clean.push_str(&path[from..end]);
+        rest = &path[end..];
+    }
+    clean.push_str(rest);
+    clean
 }
 
 /// Rows `offset..offset + limit`.

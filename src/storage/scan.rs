@@ -164,7 +164,9 @@ fn matches_any(keys: &RecordBatch) -> Result<DfExpr> {
     };
     let schema = keys.schema();
     if let [column] = keys.columns() {
-        let values: Result<Vec<_>> = (0..keys.num_rows()).map(|row| literal(column, row)).collect();
+        let values: Result<Vec<_>> = (0..keys.num_rows())
+            .map(|row| literal(column, row))
+            .collect();
         return Ok(is_in(col(schema.field(0).name()), values?));
     }
     let mut any: Option<DfExpr> = None;
@@ -202,7 +204,9 @@ fn in_key_order(found: &Rows, keys: &RecordBatch, names: &[&str]) -> Result<Rows
         .map(|c| SortField::new(c.data_type().clone()))
         .collect();
     let converter = RowConverter::new(fields).map_err(internal)?;
-    let wanted = converter.convert_columns(keys.columns()).map_err(internal)?;
+    let wanted = converter
+        .convert_columns(keys.columns())
+        .map_err(internal)?;
     let mut position: HashMap<OwnedRow, u64> = HashMap::with_capacity(keys.num_rows());
     for (i, key) in wanted.iter().enumerate() {
         position.entry(key.owned()).or_insert(i as u64);
@@ -211,7 +215,12 @@ fn in_key_order(found: &Rows, keys: &RecordBatch, names: &[&str]) -> Result<Rows
     let mut order: Vec<(u64, u64)> = have
         .iter()
         .enumerate()
-        .map(|(row, key)| (position.get(&key.owned()).copied().unwrap_or(u64::MAX), row as u64))
+        .map(|(row, key)| {
+            (
+                position.get(&key.owned()).copied().unwrap_or(u64::MAX),
+                row as u64,
+            )
+        })
         .collect();
     order.sort_unstable();
     let rows: UInt64Array = order.into_iter().map(|(_, row)| row).collect();

@@ -102,11 +102,7 @@ impl Handle {
             })
             .await;
         let mut versions = BTreeMap::new();
-        while let Some(batch) = rows
-            .try_next()
-            .await
-            .map_err(|e| error::from_chain(&e))?
-        {
+        while let Some(batch) = rows.try_next().await.map_err(|e| error::from_chain(&e))? {
             add_files(&batch, &mut versions)?;
         }
         Ok(versions)

@@ -95,3 +95,6 @@ fn scalar(value: pb::Value, field: &str, lists: bool) -> Result<Scalar> {
         Some(Kind::VectorValue(_)) => refuse("is a vector, which cannot be bound"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,9 +14,10 @@ use super::schema::MAX_FIELDS;
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
 /// Bytes that a stream of `length` bytes may become when compression, dictionaries
-/// and views are undone: four times its length, and 64 MiB in any case.
+/// and views are undone: sixteen times its length, more than real columns of text
+/// shrink to, and 256 MiB in any case.
 pub(super) fn max_expanded(length: usize) -> u64 {
-    (length as u64).saturating_mul(4).max(64 << 20)
+    (length as u64).saturating_mul(16).max(256 << 20)
 }
 
 /// Rows that a stream without any data may have, as one of null columns only.

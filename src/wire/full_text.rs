@@ -185,3 +185,6 @@ impl Reader {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Result,
+        Error, Result,
         index::{Fts, Hnsw, IndexInfo, IndexSpec, Ivf, Pq},
         search::Distance,
     },
@@ -22,15 +22,20 @@ const MAX_RQ_BITS: u32 = 9;
 /// Which index to build, from field `index` of a request. 0 and unset are `None`,
 /// which is LanceDB's default.
 pub fn spec(spec: Option<pb::IndexSpec>) -> Result<IndexSpec> {
+    let kind = spec.and_then(|spec| spec.kind);
+    let kind = kind.ok_or_else(|| Error::invalid("index", "is required"))?;
     let mut reader = Reader(Faults::default());
-    let Some(kind) = spec.and_then(|spec| spec.kind) else {
-        reader.0.add("index", "is required");
-        reader.0.finish()?;
-        return Ok(IndexSpec::Auto);
-    };
     let found = reader.kind(kind);
-    reader.0.finish()?;
-    Ok(found)
+    reader.0.finish().map(|()| found)
+}
+
+/// The column to index, from field `columns` of a request: LanceDB 0.41 takes one.
+pub fn column(columns: Vec<String>) -> Result<String> {
+    match <[String; 1]>::try_from(columns) {
+        Ok([column]) if !column.is_empty() => Ok(column),
+        Ok(_) => Err(Error::invalid("columns[0]", "is empty")),
+        Err(_) => Err(Error::invalid("columns", "must be one column")),
+    }
 }
 
 struct Reader(Faults);
@@ -200,3 +205,6 @@ pub fn info(info: IndexInfo) -> pb::IndexInfo {
         distance_type: distance.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

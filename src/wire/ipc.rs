@@ -113,28 +113,21 @@ fn guarded<T>(field: &str, read: impl FnOnce() -> Result<T, frames::Fault>) -> R
         .map_err(|fault| Error::invalid(field, fault))
 }
 
-/// Writes a whole stream.
+/// Writes a whole stream. Every batch has this schema.
 pub fn encode_stream(schema: &Schema, batches: &[RecordBatch]) -> Result<Bytes> {
-    let size = batches.iter().map(RecordBatch::get_array_memory_size).sum();
-    let mut stream = Vec::new();
-    write(&mut stream, size, schema, batches).map_err(internal)?;
-    Ok(stream.into())
-}
-
-fn write(
-    stream: &mut Vec<u8>,
-    size: usize,
-    schema: &Schema,
-    batches: &[RecordBatch],
-) -> Result<(), ArrowError> {
-    // A guess: slices of large batches need less than they hold.
-    stream.reserve(size.min(1 << 20));
-    let mut writer = StreamWriter::try_new(stream, schema)?;
-    batches.iter().try_for_each(|batch| writer.write(batch))?;
-    writer.finish()
+    let write = || {
+        let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
+        batches.iter().try_for_each(|batch| writer.write(batch))?;
+        // Ends the stream before it gives up the bytes.
+        writer.into_inner()
+    };
+    write().map(Bytes::from).map_err(internal)
 }
 
 /// What we have in memory can be written; if not, it is a fault of ours.
 pub(super) fn internal(error: ArrowError) -> Error {
     Error::Internal(format!("arrow: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,19 +67,13 @@ impl IpcChunker {
 
     /// The writer trusts its caller, and would write what nobody can read.
     fn check(&self, batch: &RecordBatch) -> Result<()> {
-        let types = |schema: &SchemaRef| -> Vec<DataType> {
-            schema
-                .fields()
-                .iter()
-                .map(|f| f.data_type().clone())
-                .collect()
-        };
-        if types(batch.schema_ref()) == types(&self.schema) {
+        let mine = self.schema.fields().iter().map(|field| field.data_type());
+        let schema = batch.schema_ref();
+        if mine.eq(schema.fields().iter().map(|field| field.data_type())) {
             Ok(())
         } else {
-            Err(Error::Internal(
-                "a batch differs from the schema of its stream".into(),
-            ))
+            let text = "a batch differs from the schema of its stream";
+            Err(Error::Internal(text.into()))
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Searches and scans: everything about them that can be checked without the
 //! table's schema. All faults of a request are reported together.
 
+use std::collections::HashSet;
+
 use super::{
     faults::{Faults, check_columns, optional},
     filter::filter,
@@ -67,23 +69,23 @@ pub fn search(query: Option<pb::Query>, limits: &Limits) -> Result<Search> {
         full_text,
         rrf_k,
         normalize,
-        columns: named(query.columns),
+        columns: columns(query.columns),
         with_row_id: query.with_row_id,
     })
 }
 
-/// A scan, from the field `query` of a request. Without one it is of all rows.
-pub fn scan(query: Option<pb::ScanQuery>, limits: &Limits) -> Result<Scan> {
+/// A scan. `field` is the path of `query`; without a query it is of all rows.
+pub fn scan(query: Option<pb::ScanQuery>, field: &str, limits: &Limits) -> Result<Scan> {
     let query = query.unwrap_or_default();
     let mut faults = Faults::default();
-    check_columns(&query.columns, "query.columns", &mut faults);
-    let mut seen = std::collections::HashSet::new();
+    check_columns(&query.columns, &format!("{field}.columns"), &mut faults);
+    let mut seen = HashSet::new();
     for (i, ordering) in query.order_by.iter().enumerate() {
-        let path = format!("query.order_by[{i}].column");
+        let path = format!("{field}.order_by[{i}].column");
         faults.add_if(ordering.column.is_empty(), &path, "is required");
         faults.add_if(!seen.insert(&ordering.column), &path, "is there twice");
     }
-    let filter = faults.keep(filter(query.filter, "query.filter", limits));
+    let filter = faults.keep(filter(query.filter, &format!("{field}.filter"), limits));
     faults.finish()?;
     let ordering = |o: pb::Ordering| Ordering {
         column: o.column,
@@ -92,17 +94,27 @@ pub fn scan(query: Option<pb::ScanQuery>, limits: &Limits) -> Result<Scan> {
     };
     Ok(Scan {
         filter: filter.flatten(),
-        columns: named(query.columns),
+        columns: columns(query.columns),
         order_by: query.order_by.into_iter().map(ordering).collect(),
         with_row_id: query.with_row_id,
     })
 }
 
-/// Names of columns; `None` where there are none. `field` is the path of `names`.
-pub fn columns(names: Vec<String>, field: &str) -> Result<Option<Vec<String>>> {
+/// What can be said of a Get without the table: its keys are read by
+/// [`super::rows::decode_key_batch`] when the types of their columns are known.
+pub fn check_get(request: &pb::GetRequest, limits: &Limits) -> Result<()> {
     let mut faults = Faults::default();
-    check_columns(&names, field, &mut faults);
-    faults.finish().map(|()| named(names))
+    faults.add_if(
+        request.key_columns.is_empty(),
+        "key_columns",
+        "needs a column",
+    );
+    check_columns(&request.key_columns, "key_columns", &mut faults);
+    check_columns(&request.columns, "columns", &mut faults);
+    if request.keys.is_empty() || request.keys.len() > limits.max_limit {
+        faults.add("keys", format!("must be from 1 to {}", limits.max_limit));
+    }
+    faults.finish()
 }
 
 /// How many rows a page has: the default where the request says 0.
@@ -255,10 +267,14 @@ fn fusion(hybrid: pb::Hybrid, faults: &mut Faults) -> (Option<f32>, Normalize) {
     ((k != 0.0).then_some(k), normalize)
 }
 
-fn named(names: Vec<String>) -> Option<Vec<String>> {
+/// Names of columns; `None`, which is all of them, where there are none.
+pub fn columns(names: Vec<String>) -> Option<Vec<String>> {
     (!names.is_empty()).then_some(names)
 }
 
 fn positive(value: u32) -> Option<usize> {
     (value != 0).then_some(value as usize)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 mod columns;
 mod encode;
 mod leaf;
+mod lists;
 
 use std::sync::Arc;
 
@@ -187,3 +188,6 @@ fn batch(rows: &[pb::Row], schema: SchemaRef, path: &str) -> Result<RecordBatch>
 fn describe(field: &Field, text: &str) -> String {
     format!("column '{}': {text}", field.name())
 }
+
+#[cfg(test)]
+mod tests;

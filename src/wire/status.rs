@@ -30,7 +30,7 @@ const INTERNAL: &str =
 
 /// The status of an error. Its texts are cut so that it fits into 8 KiB of headers.
 pub fn status(error: &Error) -> Status {
-    let message = cut(&error.to_string());
+    let message = message(error);
     let mut details = ErrorDetails::new();
     match error {
         Error::Invalid(violations) => {
@@ -106,6 +106,16 @@ pub fn code(error: &Error) -> Code {
         Error::OutcomeUnknown(_) => Code::Unknown,
         Error::Corrupt(_) => Code::DataLoss,
         Error::Internal(_) => Code::Internal,
+    }
+}
+
+fn message(error: &Error) -> String {
+    match error {
+        // The text of thousands of faults, only to cut it, would cost too much.
+        Error::Invalid(violations) if violations.len() > MAX_VIOLATIONS => {
+            cut(&Error::Invalid(violations[..MAX_VIOLATIONS].to_vec()).to_string())
+        }
+        _ => cut(&error.to_string()),
     }
 }
 
@@ -214,8 +224,8 @@ mod tests {
     }
 
     /// Bytes of the headers that carry a status.
-    fn header_bytes(status: &Status) -> usize {
-        let headers = status.to_http::<()>().headers().clone();
+    fn header_bytes(status: Status) -> usize {
+        let headers = status.into_http::<()>().headers().clone();
         headers
             .iter()
             .map(|(k, v)| k.as_str().len() + v.len())
@@ -274,7 +284,7 @@ mod tests {
     fn statuses_fit_into_headers() {
         for text in ["x".repeat(100_000), "ä€🦀\n\"".repeat(20_000)] {
             for (error, ..) in all(&text) {
-                let bytes = header_bytes(&status(&error));
+                let bytes = header_bytes(status(&error));
                 assert!(bytes < 8_192, "{bytes} bytes");
             }
             let many = |n: usize, text: &str| {
@@ -284,8 +294,8 @@ mod tests {
                 };
                 status(&Error::Invalid(vec![violation; n]))
             };
-            for n in [20, 21, 10_000] {
-                let bytes = header_bytes(&many(n, &text));
+            for n in [20, 21, 200] {
+                let bytes = header_bytes(many(n, &text));
                 assert!(bytes < 8_192, "{n} long violations: {bytes} bytes");
                 let short = many(n, "abc");
                 let shown = short.get_details_bad_request().unwrap().field_violations;

@@ -291,3 +291,6 @@ pub fn optimized(
         served: Some(served),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,8 @@ use std::{fs::File, path::Path, sync::Arc};
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, Float32Array, Int64Array, RecordBatch, StringArray,
-        FixedSizeListArray,
+        Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int64Array, RecordBatch,
+        StringArray,
     },
     compute::concat_batches,
     datatypes::{DataType, Field, Float32Type, Int64Type, Schema},
@@ -15,7 +15,9 @@ use lancegate::proto::v1::{PackedFloats, Rows, Vector, rows, vector};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 fn parquet(name: &str) -> RecordBatch {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("sample")
+        .join(name);
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap())
         .unwrap()
         .build()
@@ -31,7 +33,6 @@ pub fn packages() -> RecordBatch {
 
 /// A held-out query with its exact ten nearest rows.
 pub struct SampleQuery {
-    pub text: String,
     pub vector: Vec<f32>,
     pub neighbors: Vec<i64>,
 }
@@ -39,13 +40,19 @@ pub struct SampleQuery {
 /// The sample's queries.
 pub fn queries() -> Vec<SampleQuery> {
     let batch = fixed_vectors(&parquet("package_queries.parquet"));
-    let text = arrow::compute::cast(batch.column_by_name("text").unwrap(), &DataType::Utf8).unwrap();
-    let vectors = batch.column_by_name("vector").unwrap().as_fixed_size_list().clone();
+    let vectors = batch
+        .column_by_name("vector")
+        .unwrap()
+        .as_fixed_size_list()
+        .clone();
     let neighbors = batch.column_by_name("neighbors").unwrap();
     (0..batch.num_rows())
         .map(|row| SampleQuery {
-            text: text.as_string::<i32>().value(row).to_owned(),
-            vector: vectors.value(row).as_primitive::<Float32Type>().values().to_vec(),
+            vector: vectors
+                .value(row)
+                .as_primitive::<Float32Type>()
+                .values()
+                .to_vec(),
             neighbors: list_values(neighbors, row),
         })
         .collect()
@@ -66,7 +73,12 @@ fn fixed_vectors(batch: &RecordBatch) -> RecordBatch {
     let item = Arc::new(Field::new("item", DataType::Float32, true));
     let target = DataType::FixedSizeList(item, 384);
     let vectors = arrow::compute::cast(batch.column(index), &target).unwrap();
-    let mut fields: Vec<Field> = batch.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
+    let mut fields: Vec<Field> = batch
+        .schema()
+        .fields()
+        .iter()
+        .map(|f| f.as_ref().clone())
+        .collect();
     fields[index] = Field::new("vector", target, true);
     let mut columns = batch.columns().to_vec();
     columns[index] = vectors;

@@ -57,7 +57,11 @@ async fn health_knows_every_service() {
     let mut watch = health.watch(about("nobody")).await.unwrap().into_inner();
     let first = watch.message().await.unwrap().unwrap();
     assert_eq!(first.status(), ServingStatus::ServiceUnknown);
-    let all = health.list(HealthListRequest {}).await.unwrap().into_inner();
+    let all = health
+        .list(HealthListRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(all.statuses.len(), 6);
 }
 

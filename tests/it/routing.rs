@@ -65,7 +65,10 @@ async fn every_answer_says_who_served_it_and_why() {
     assert_eq!(served.role, Role::Primary as i32);
     assert_eq!(served.route, "primary_only(primary)");
     assert_eq!(served.version, written.version);
-    assert_eq!(version_header.unwrap(), written.version.to_string().as_str());
+    assert_eq!(
+        version_header.unwrap(),
+        written.version.to_string().as_str()
+    );
     server.settled().await;
     let mut routes = Vec::new();
     for _ in 0..2 {

@@ -44,9 +44,6 @@ pub fn settings(folder: &Path, replicas: usize) -> Config {
         env.push((format!("LANCEGATE_REPLICAS__{i}__NAME"), name.clone()));
         env.push((format!("LANCEGATE_REPLICAS__{i}__URI"), place(&name)));
     }
-    if replicas == 0 {
-        env.push(("LANCEGATE_REPLICAS".into(), "[]".into()));
-    }
     config::load(Sources {
         env,
         ..Sources::default()

@@ -15,20 +15,42 @@ const EDGES: &[(&str, &[&str])] = &[
     ("wire", &["domain", "config", "proto"]),
     ("storage", &["domain", "config"]),
     ("connection", &["storage", "domain", "config"]),
-    ("replication", &["connection", "storage", "domain", "config", "telemetry"]),
+    (
+        "replication",
+        &["connection", "storage", "domain", "config", "telemetry"],
+    ),
     ("router", &["connection", "storage", "domain", "telemetry"]),
     (
         "service",
-        &["router", "connection", "storage", "wire", "domain", "config", "proto", "telemetry"],
+        &[
+            "router",
+            "connection",
+            "storage",
+            "wire",
+            "domain",
+            "config",
+            "proto",
+            "telemetry",
+        ],
     ),
     (
         "app",
         &[
-            "service", "router", "replication", "connection", "storage", "domain", "config", "proto",
+            "service",
+            "router",
+            "replication",
+            "connection",
+            "storage",
+            "domain",
+            "config",
+            "proto",
             "telemetry",
         ],
     ),
-    ("cli", &["app", "wire", "config", "domain", "proto", "telemetry"]),
+    (
+        "cli",
+        &["app", "wire", "config", "domain", "proto", "telemetry"],
+    ),
 ];
 
 /// The longest file that is still one idea.
@@ -46,7 +68,11 @@ fn sources() -> BTreeMap<PathBuf, String> {
         }
     }
     let mut found = BTreeMap::new();
-    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    walk(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut found,
+    );
+    found.retain(|path, _| !is_tests(&relative(path)));
     assert!(found.len() > 50, "only {} sources", found.len());
     found
 }
@@ -56,9 +82,26 @@ fn relative(path: &Path) -> String {
     path.strip_prefix(root).unwrap().display().to_string()
 }
 
-/// The part of a file that is not its unit tests.
-fn shipped(text: &str) -> &str {
-    text.split("#[cfg(test)]").next().unwrap_or(text)
+/// The code of a file that is not unit tests: without comments, which may name
+/// anything.
+fn shipped(text: &str) -> String {
+    let text = text
+        .split("\n#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or(text);
+    text.lines()
+        .map(|line| match line.find("//") {
+            // "//" in a text literal, as in a URL, is no comment.
+            Some(at) if line[..at].matches('"').count() % 2 == 0 => &line[..at],
+            _ => line,
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Whether a file is nothing but unit tests.
+fn is_tests(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.contains("/tests/")
 }
 
 /// The folders of this crate that a text names: `crate::a::b` and the names in
@@ -103,7 +146,9 @@ fn edge_faults(path: &str, text: &str) -> Vec<String> {
     let Some((_, allowed)) = EDGES.iter().find(|(name, _)| *name == folder) else {
         return match folder {
             "lib" | "main" => Vec::new(),
-            _ => vec![format!("{path}: folder {folder} has no edges in tests/it/tidy.rs")],
+            _ => vec![format!(
+                "{path}: folder {folder} has no edges in tests/it/tidy.rs"
+            )],
         };
     };
     used_folders(text)
@@ -117,7 +162,7 @@ fn edge_faults(path: &str, text: &str) -> Vec<String> {
 fn folders_use_only_what_they_may() {
     let faults: Vec<String> = sources()
         .iter()
-        .flat_map(|(path, text)| edge_faults(&relative(path), shipped(text)))
+        .flat_map(|(path, text)| edge_faults(&relative(path), &shipped(text)))
         .collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
@@ -137,8 +182,18 @@ fn only_storage_names_lancedb() {
         if path.starts_with("storage/") {
             continue;
         }
-        for name in ["lancedb::", "lance::", "lance_io::", "lance_index::", "lance_table::"] {
-            assert!(!shipped(&text).contains(name), "{path} names {name}");
+        for line in shipped(&text).lines() {
+            // In a text literal they are targets of the log.
+            let code = line.split('"').next().unwrap_or(line);
+            for name in [
+                "lancedb::",
+                "lance::",
+                "lance_io::",
+                "lance_index::",
+                "lance_table::",
+            ] {
+                assert!(!code.contains(name), "{path} names {name}");
+            }
         }
     }
 }
@@ -156,9 +211,14 @@ fn nothing_that_panics_is_shipped() {
     for (path, text) in sources() {
         let path = relative(&path);
         for (number, line) in shipped(&text).lines().enumerate() {
-            let code = line.split("//").next().unwrap_or(line);
-            for bad in [".unwrap()", ".expect(", "todo!(", "unimplemented!(", "panic!("] {
-                assert!(!code.contains(bad), "{path}:{}: {line}", number + 1);
+            for bad in [
+                ".unwrap()",
+                ".expect(",
+                "todo!(",
+                "unimplemented!(",
+                "panic!(",
+            ] {
+                assert!(!line.contains(bad), "{path}:{}: {line}", number + 1);
             }
         }
     }
