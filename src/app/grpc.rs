@@ -2,12 +2,16 @@
 
 use std::{future::Future, time::Duration};
 
+use http_body_util::BodyExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{
+    Status,
+    body::Body,
     codec::CompressionEncoding,
     transport::{Server, server::TcpIncoming},
 };
+use tower::util::MapRequestLayer;
 
 use super::AppError;
 use crate::{
@@ -30,6 +34,12 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// What HTTP/2 flow control lets a client send before it is read. The protocol's
 /// 64 KiB would make a large insert wait for the network again and again.
 const WINDOW: u32 = 1 << 20;
+
+/// Makes a request that its client reset an error. tonic reads a reset with
+/// CANCEL as the end of the stream, and half an import would look whole.
+fn tell_resets(request: http::Request<Body>) -> http::Request<Body> {
+    request.map(|body| Body::new(body.map_err(|_| Status::aborted("reset by the client"))))
+}
 
 /// Builds the server. It runs until `go_away`, then drains.
 pub(super) fn server(
@@ -69,6 +79,7 @@ pub(super) fn server(
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving = Server::builder()
         .layer(stack::stack(limits))
+        .layer(MapRequestLayer::new(tell_resets))
         .http2_keepalive_interval(Some(KEEPALIVE))
         .initial_stream_window_size(Some(WINDOW))
         .initial_connection_window_size(Some(4 * WINDOW))

@@ -85,6 +85,11 @@ fn fixed_vectors(batch: &RecordBatch) -> RecordBatch {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
 }
 
+/// A folder as LanceDB takes it.
+pub fn url(folder: &Path) -> String {
+    url::Url::from_file_path(folder).unwrap().to_string()
+}
+
 /// Rows `first..first + count` of a small table: id, text, and a vector of 4.
 pub fn small(first: i64, count: i64) -> RecordBatch {
     let ids = Int64Array::from_iter_values(first..first + count);

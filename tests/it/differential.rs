@@ -1,7 +1,7 @@
 //! The same answers as LanceDB called directly: rows, order, distances, for
 //! every kind of query in the contract.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::{
     array::{AsArray, RecordBatch},
@@ -16,10 +16,10 @@ use lancedb::{
     rerankers::rrf::RRFReranker,
 };
 use lancegate::proto::v1::{self as pb, *};
-use tokio::sync::OnceCell;
+use tokio::{runtime::Runtime, sync::OnceCell};
 
 use super::{
-    data::{batch, floats, ids, ipc, packages, queries, read_ipc},
+    data::{batch, floats, ids, ipc, packages, queries, read_ipc, url},
     server::TestServer,
 };
 
@@ -30,26 +30,19 @@ struct Shared {
     _server: TestServer,
 }
 
-/// Starts the server on a runtime that outlives the test that happens to be first.
+/// One runtime too: what LanceDB caches of an open file ends with the runtime
+/// that opened it.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(8 << 20)
+        .build()
+        .expect("a runtime")
+});
+
 async fn shared() -> &'static Shared {
     static SHARED: OnceCell<Shared> = OnceCell::const_new();
-    SHARED
-        .get_or_init(|| async {
-            let (send, receive) = tokio::sync::oneshot::channel();
-            std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_multi_thread()
-                    .enable_all()
-                    .thread_stack_size(8 << 20)
-                    .build()
-                    .unwrap();
-                runtime.block_on(async {
-                    assert!(send.send(prepare().await).is_ok());
-                    std::future::pending::<()>().await;
-                });
-            });
-            receive.await.unwrap()
-        })
-        .await
+    SHARED.get_or_init(prepare).await
 }
 
 async fn prepare() -> Shared {
@@ -94,7 +87,7 @@ async fn prepare() -> Shared {
     }
     server.settled().await;
     let folder = server.folder.path().join("primary");
-    let direct = lancedb::connect(&format!("file://{}", folder.display()))
+    let direct = lancedb::connect(&url(&folder))
         .execute()
         .await
         .unwrap()
@@ -168,8 +161,12 @@ fn direct_query(table: &Table) -> VectorQuery {
         .unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn recall_of_a_flat_search_is_one() {
+#[test]
+fn recall_of_a_flat_search_is_one() {
+    RUNTIME.block_on(recall_of_a_flat_search_is_one_async());
+}
+
+async fn recall_of_a_flat_search_is_one_async() {
     let mut search = shared().await.search.clone();
     let (mut found, mut wanted) = (0, 0);
     for query in queries() {
@@ -196,8 +193,12 @@ async fn recall_of_a_flat_search_is_one() {
     assert_eq!((found, wanted), (2000, 2000));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn vector_searches() {
+#[test]
+fn vector_searches() {
+    RUNTIME.block_on(vector_searches_async());
+}
+
+async fn vector_searches_async() {
     let table = &shared().await.direct;
     let direct = || direct_query(table);
     same("the index", base(), collect(&direct()).await).await;
@@ -258,8 +259,12 @@ async fn vector_searches() {
     same("fast search, all columns", query, collect(&expected).await).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn several_query_vectors_at_once() {
+#[test]
+fn several_query_vectors_at_once() {
+    RUNTIME.block_on(several_query_vectors_at_once_async());
+}
+
+async fn several_query_vectors_at_once_async() {
     let table = &shared().await.direct;
     let vectors: Vec<Vec<f32>> = queries().into_iter().take(5).map(|q| q.vector).collect();
     for bypass in [false, true] {
@@ -286,8 +291,12 @@ async fn several_query_vectors_at_once() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn filtered_searches() {
+#[test]
+fn filtered_searches() {
+    RUNTIME.block_on(filtered_searches_async());
+}
+
+async fn filtered_searches_async() {
     let table = &shared().await.direct;
     let sql = "section = 'doc' OR size > 1000000";
     for postfilter in [false, true] {
@@ -329,8 +338,12 @@ fn text_query(query: full_text_query::Query) -> Query {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn full_text_searches() {
+#[test]
+fn full_text_searches() {
+    RUNTIME.block_on(full_text_searches_async());
+}
+
+async fn full_text_searches_async() {
     let table = &shared().await.direct;
     let direct = |query: FtsQuery| {
         table
@@ -408,8 +421,12 @@ async fn full_text_searches() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn hybrid_searches() {
+#[test]
+fn hybrid_searches() {
+    RUNTIME.block_on(hybrid_searches_async());
+}
+
+async fn hybrid_searches_async() {
     let table = &shared().await.direct;
     let text = "image viewer";
     let direct = |limit: usize, k: f32| {
@@ -461,8 +478,12 @@ async fn hybrid_searches() {
     same("a page of a hybrid search", page, whole.slice(5, 3)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn scans_in_pages_counts_and_gets() {
+#[test]
+fn scans_in_pages_counts_and_gets() {
+    RUNTIME.block_on(scans_in_pages_counts_and_gets_async());
+}
+
+async fn scans_in_pages_counts_and_gets_async() {
     let shared = shared().await;
     let (mut search, table) = (shared.search.clone(), &shared.direct);
     let filter = Some(Filter {
@@ -563,8 +584,12 @@ async fn scans_in_pages_counts_and_gets() {
     assert_eq!(rows.num_columns(), 2);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn plans_are_lancedbs() {
+#[test]
+fn plans_are_lancedbs() {
+    RUNTIME.block_on(plans_are_lancedbs_async());
+}
+
+async fn plans_are_lancedbs_async() {
     let shared = shared().await;
     let mut search = shared.search.clone();
     let mut explain = async |query: Query, analyze| {

@@ -96,9 +96,8 @@ async fn stopping_says_not_serving_first_and_fails_no_accepted_request() {
                 };
                 match search.search(request).await {
                     Ok(_) => answered += 1,
-                    // After GOAWAY the client's channel finds nobody to connect
-                    // to: those requests were never accepted.
-                    Err(e) if refused_connection(&e) => break,
+                    // After GOAWAY: such a request was never accepted.
+                    Err(e) if never_sent(&e) => break,
                     Err(e) => panic!("an accepted request failed: {e:?}"),
                 }
             }
@@ -118,11 +117,16 @@ async fn stopping_says_not_serving_first_and_fails_no_accepted_request() {
     assert!(answered > 50, "{answered} answers");
 }
 
-fn refused_connection(status: &tonic::Status) -> bool {
+/// Whether a request never left the client: nobody listened any more, or its
+/// connection was closing while it waited to be sent.
+fn never_sent(status: &tonic::Status) -> bool {
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(status);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
             return io.kind() == std::io::ErrorKind::ConnectionRefused;
+        }
+        if let Some(hyper) = error.downcast_ref::<hyper::Error>() {
+            return hyper.is_canceled();
         }
         cause = error.source();
     }

@@ -14,8 +14,8 @@ use lancegate::proto::v1::*;
 use tempfile::TempDir;
 
 use super::{
-    data::{batch, ids, ipc, packages, small},
-    server::{TestServer, settings},
+    data::{batch, ids, ipc, packages, small, url},
+    server::{TestServer, settings, wait_until},
 };
 
 /// Every file below a folder with its size, but for lancegate's own.
@@ -180,18 +180,11 @@ async fn dropped_tables_go_away_and_recreated_ones_are_replaced() {
     }
     // Files of what is gone are deleted after the grace.
     let replica = server.folder.path().join("replica-1");
-    for _ in 0..200 {
-        if !replica.join("u.lance").exists() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    assert!(!replica.join("u.lance").exists());
     let primary = server.folder.path().join("primary");
-    assert_eq!(
-        files(&replica).keys().collect::<Vec<_>>(),
-        files(&primary).keys().collect::<Vec<_>>()
-    );
+    wait_until("rid of the old files", || {
+        files(&replica) == files(&primary) && !replica.join("u.lance").exists()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,10 +223,7 @@ async fn commits_of_other_writers_are_seen_and_copied() {
     let mut server = TestServer::start(2).await;
     server.table_of("t", ipc(&small(0, 10))).await;
     let folder = server.folder.path().join("primary");
-    let direct = lancedb::connect(&format!("file://{}", folder.display()))
-        .execute()
-        .await
-        .unwrap();
+    let direct = lancedb::connect(&url(&folder)).execute().await.unwrap();
     let table = direct.open_table("t").execute().await.unwrap();
     table.add(small(10, 5)).execute().await.unwrap();
     direct
@@ -266,10 +256,7 @@ async fn commits_of_other_writers_are_seen_and_copied() {
 async fn a_folder_that_is_not_a_copy_is_left_alone() {
     let folder = TempDir::new().unwrap();
     let other = folder.path().join("replica-1");
-    let direct = lancedb::connect(&format!("file://{}", other.display()))
-        .execute()
-        .await
-        .unwrap();
+    let direct = lancedb::connect(&url(&other)).execute().await.unwrap();
     direct
         .create_table("precious", small(0, 3))
         .execute()

@@ -54,7 +54,8 @@ pub fn settings(folder: &Path, replicas: usize) -> Config {
 impl TestServer {
     /// Starts one with this many replicas, and waits until it is ready.
     pub async fn start(replicas: usize) -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
+        // A name that a URI has to escape.
+        let folder = TempDir::with_prefix("lance gaté ").expect("a temporary folder");
         let config = settings(folder.path(), replicas);
         Self::start_with(folder, config).await
     }

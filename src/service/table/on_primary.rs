@@ -2,22 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{
-    api::Api,
-    table_source::{Source, source},
-};
+use super::source::{Source, source};
 use crate::{
     domain::{Error, Result, TableName, view::Served},
     proto::v1 as pb,
+    service::api::Api,
     storage::{Handle, Snapshot},
 };
 
 impl Api {
     /// Creates a table. Answers its version.
-    pub(super) async fn run_create(
-        &self,
-        request: pb::CreateTableRequest,
-    ) -> Result<(u64, Served)> {
+    pub(super) async fn create(&self, request: pb::CreateTableRequest) -> Result<(u64, Served)> {
         let table = TableName::parse(&request.table)?;
         let Source { schema, batches } = source(request.source)?;
         let route = self.router.write_route()?;

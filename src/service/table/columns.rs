@@ -1,0 +1,91 @@
+//! TableService: columns.
+
+use tonic::Request;
+
+use super::Reply;
+use crate::{
+    proto::v1 as pb,
+    service::api::{Api, Call, answer},
+    wire,
+};
+
+impl Api {
+    pub(super) async fn run_add_columns(
+        &self,
+        request: Request<pb::AddColumnsRequest>,
+    ) -> Reply<pb::AddColumnsResponse> {
+        let call = Call::from(request);
+        let name = call.message.table.clone();
+        let outcome = async {
+            let columns = wire::table::new_columns(call.message.source, &self.limits)?;
+            let depth = self.limits.max_filter_depth;
+            self.change(&name, move |handle| async move {
+                handle.add_columns(columns, depth).await
+            })
+            .await
+        };
+        answer(
+            &call.extensions,
+            &name,
+            outcome.await,
+            |(version, _), served| {
+                Ok(pb::AddColumnsResponse {
+                    version,
+                    served: Some(served),
+                })
+            },
+        )
+    }
+
+    pub(super) async fn run_alter_columns(
+        &self,
+        request: Request<pb::AlterColumnsRequest>,
+    ) -> Reply<pb::AlterColumnsResponse> {
+        let call = Call::from(request);
+        let name = call.message.table.clone();
+        let outcome = async {
+            let alterations = wire::table::alterations(call.message.alterations)?;
+            self.change(&name, move |handle| async move {
+                handle.alter_columns(alterations).await
+            })
+            .await
+        };
+        answer(
+            &call.extensions,
+            &name,
+            outcome.await,
+            |(version, _), served| {
+                Ok(pb::AlterColumnsResponse {
+                    version,
+                    served: Some(served),
+                })
+            },
+        )
+    }
+
+    pub(super) async fn run_drop_columns(
+        &self,
+        request: Request<pb::DropColumnsRequest>,
+    ) -> Reply<pb::DropColumnsResponse> {
+        let call = Call::from(request);
+        let name = call.message.table.clone();
+        let outcome = async {
+            let columns = wire::table::dropped_columns(call.message.columns)?;
+            self.change(&name, move |handle| async move {
+                handle.drop_columns(&columns).await
+            })
+            .await
+        };
+        answer(
+            &call.extensions,
+            &name,
+            outcome.await,
+            |(version, _), served| {
+                Ok(pb::DropColumnsResponse {
+                    version,
+                    served: Some(served),
+                })
+            },
+        )
+    }
+}

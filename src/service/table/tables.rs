@@ -1,0 +1,141 @@
+//! TableService: tables themselves.
+
+use tonic::Request;
+
+use super::Reply;
+use crate::{
+    domain::{
+        Error, TableName,
+        view::{Lag, Route, Served},
+    },
+    proto::v1 as pb,
+    service::api::{Api, Call, answer},
+    wire::{
+        self,
+        page::{decode_name, encode_name},
+        query::page_size,
+    },
+};
+
+impl Api {
+    pub(super) async fn run_create_table(
+        &self,
+        request: Request<pb::CreateTableRequest>,
+    ) -> Reply<pb::CreateTableResponse> {
+        let call = Call::from(request);
+        let name = call.message.table.clone();
+        let outcome = self.create(call.message).await;
+        answer(&call.extensions, &name, outcome, |version, served| {
+            Ok(pb::CreateTableResponse {
+                version,
+                served: Some(served),
+            })
+        })
+    }
+
+    pub(super) async fn run_drop_table(
+        &self,
+        request: Request<pb::DropTableRequest>,
+    ) -> Reply<pb::DropTableResponse> {
+        let call = Call::from(request);
+        let name = &call.message.table;
+        let outcome = async {
+            let table = TableName::parse(name)?;
+            let route = self.router.write_route()?;
+            match self.router.primary().drop_table(&table).await {
+                Err(Error::NotFound { .. }) if call.message.ignore_missing => {}
+                other => other?,
+            }
+            Ok(((), self.router.served(route, &table, 0)))
+        };
+        answer(&call.extensions, name, outcome.await, |(), served| {
+            Ok(pb::DropTableResponse {
+                served: Some(served),
+            })
+        })
+    }
+
+    pub(super) async fn run_list_tables(
+        &self,
+        request: Request<pb::ListTablesRequest>,
+    ) -> Reply<pb::ListTablesResponse> {
+        let call = Call::from(request);
+        let outcome = async {
+            let size = page_size(call.message.page_size, &self.limits)?;
+            let after = decode_name(&call.message.page_token)?;
+            let route = self.router.write_route()?;
+            let all = self.router.primary().connection().catalog().all();
+            let mut names: Vec<&TableName> = all
+                .keys()
+                .filter(|name| after.as_deref().is_none_or(|after| name.as_str() > after))
+                .collect();
+            names.sort_unstable();
+            let next = match names.get(size.wrapping_sub(1)) {
+                Some(last) if names.len() > size => encode_name(last.as_str()),
+                _ => String::new(),
+            };
+            names.truncate(size);
+            let names: Vec<String> = names.into_iter().map(ToString::to_string).collect();
+            Ok(((names, next), table_less(route)))
+        };
+        answer(
+            &call.extensions,
+            "",
+            outcome.await,
+            |(tables, next), served| {
+                Ok(pb::ListTablesResponse {
+                    tables,
+                    next_page_token: next,
+                    served: Some(served),
+                })
+            },
+        )
+    }
+
+    pub(super) async fn run_describe_table(
+        &self,
+        request: Request<pb::DescribeTableRequest>,
+    ) -> Reply<pb::DescribeTableResponse> {
+        let call = Call::from(request);
+        let name = &call.message.table;
+        let outcome = self
+            .look(
+                name,
+                move |snapshot| async move { snapshot.describe().await },
+            )
+            .await;
+        answer(&call.extensions, name, outcome, |info, served| {
+            wire::table::description(name.clone(), info, served)
+        })
+    }
+
+    pub(super) async fn run_optimize_table(
+        &self,
+        request: Request<pb::OptimizeTableRequest>,
+    ) -> Reply<pb::OptimizeTableResponse> {
+        let call = Call::from(request);
+        let name = call.message.table.clone();
+        let outcome = async {
+            let options = wire::table::optimize_options(&call.message)?;
+            self.maintain(&name, move |handle| async move {
+                handle.optimize(options).await
+            })
+            .await
+        };
+        answer(
+            &call.extensions,
+            &name,
+            outcome.await,
+            |(done, version), served| Ok(wire::table::optimized(done, version, served)),
+        )
+    }
+}
+
+/// Who answered what is about no table.
+fn table_less(route: Route) -> Served {
+    Served {
+        route,
+        version: 0,
+        lag: Lag::default(),
+    }
+}
