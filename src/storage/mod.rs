@@ -3,7 +3,9 @@
 
 mod error;
 mod evolve;
+mod explain;
 mod filter;
+mod full_text;
 mod handle;
 mod index;
 mod objects;

@@ -5,24 +5,21 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field};
 use lancedb::{
     DistanceType,
-    index::scalar::{
-        BooleanQuery, BoostQuery, FtsQuery, FullTextSearchQuery, MatchQuery, MultiMatchQuery,
-        Operator as FtsOperator, PhraseQuery,
-    },
+    index::scalar::FullTextSearchQuery,
     query::{ExecutableQuery, Query, QueryBase, QueryExecutionOptions, Select, VectorQuery},
     rerankers::{NormalizeMethod, rrf::RRFReranker},
 };
 
-use super::{Batches, Snapshot, error, filter, index, snapshot::Rows};
+use super::{Batches, Snapshot, error, filter, full_text, snapshot::Rows};
 use crate::domain::{
     Error, Resource, Result,
-    search::{Distance, FullText, Normalize, Operator, Search},
+    search::{Distance, Normalize, Search},
 };
 
 /// A search, ready to run.
-enum Prepared {
+pub(super) enum Prepared {
     Vector(Box<VectorQuery>),
-    Text(Query),
+    Text(Box<Query>),
 }
 
 impl Snapshot {
@@ -45,70 +42,12 @@ impl Snapshot {
         Ok(batches)
     }
 
-    /// The plan of a search. A hybrid search has two, one per leg.
-    pub async fn explain_search(
+    /// Checks a search against the schema and says it in LanceDB's words.
+    pub(super) async fn prepare(
         &self,
         search: Search,
-        analyze: bool,
-        verbose: bool,
         max_filter_depth: usize,
-    ) -> Result<String> {
-        let hybrid = search.full_text.is_some() && !search.vectors.is_empty();
-        match self.prepare(search, max_filter_depth).await? {
-            Prepared::Text(query) => self.plan(&query, analyze, verbose).await,
-            Prepared::Vector(query) if !hybrid => self.plan(&*query, analyze, verbose).await,
-            Prepared::Vector(query) => {
-                let text = query.clone().into_plain();
-                let mut request = query.into_request();
-                request.base.full_text_search = None;
-                let vector = self.vector_leg(request)?;
-                Ok(format!(
-                    "vector search:\n{}\nfull-text search:\n{}",
-                    self.plan(&vector, analyze, verbose).await?,
-                    self.plan(&text, analyze, verbose).await?
-                ))
-            }
-        }
-    }
-
-    pub(super) async fn plan(
-        &self,
-        query: &impl ExecutableQuery,
-        analyze: bool,
-        verbose: bool,
-    ) -> Result<String> {
-        let plan = if analyze {
-            query.analyze_plan().await
-        } else {
-            query.explain_plan(verbose).await
-        };
-        let plan = plan.map_err(|e| error::in_table(&self.name, e))?;
-        Ok(without_paths(&plan, &format!("{}.lance", self.name)))
-    }
-
-    /// The vector part of a hybrid search as a query of its own.
-    fn vector_leg(&self, request: lancedb::query::VectorQueryRequest) -> Result<VectorQuery> {
-        let invalid = |e| error::in_table(&self.name, e);
-        let mut vectors = request.query_vector.into_iter();
-        let Some(first) = vectors.next() else {
-            return Err(Error::Internal("a vector search without a vector".into()));
-        };
-        let mut leg = self.table.query().nearest_to(first).map_err(invalid)?;
-        if let Some(column) = &request.column {
-            leg = leg.column(column);
-        }
-        leg = leg
-            .select(request.base.select)
-            .limit(request.base.limit.unwrap_or(10))
-            .distance_range(request.lower_bound, request.upper_bound);
-        if let Some(nprobes) = request.nprobes {
-            leg = leg.nprobes(nprobes).map_err(invalid)?;
-        }
-        Ok(leg)
-    }
-
-    /// Checks a search against the schema and says it in LanceDB's words.
-    async fn prepare(&self, search: Search, max_filter_depth: usize) -> Result<Prepared> {
+    ) -> Result<Prepared> {
         self.check_columns(search.columns.as_deref(), "query.columns")?;
         if let Some(full_text) = &search.full_text {
             self.check_full_text(full_text).await?;
@@ -138,10 +77,11 @@ impl Snapshot {
             base = base.select(Select::Columns(columns.clone()));
         }
         if let Some(full_text) = search.full_text {
-            base = base.full_text_search(FullTextSearchQuery::new_query(fts(full_text)?));
+            base =
+                base.full_text_search(FullTextSearchQuery::new_query(full_text::fts(full_text)?));
         }
         if search.vectors.is_empty() {
-            return Ok(Prepared::Text(base));
+            return Ok(Prepared::Text(Box::new(base)));
         }
         if hybrid {
             base = base
@@ -243,49 +183,6 @@ impl Snapshot {
         }
         Ok(())
     }
-
-    async fn check_full_text(&self, query: &FullText) -> Result<()> {
-        let indexes = self.indexes().await?;
-        let mut covered = indexes
-            .iter()
-            .filter(|i| i.kind == index::FTS)
-            .flat_map(|i| i.columns.iter());
-        let mut columns = Vec::new();
-        columns_of(query, &mut columns);
-        if columns.is_empty() {
-            return match covered.next() {
-                Some(_) => Ok(()),
-                None => Err(Error::not_found(Resource::Index, "full-text index")),
-            };
-        }
-        for column in columns {
-            if self.schema.column_with_name(column).is_none() && !column.contains('.') {
-                return Err(Error::not_found(Resource::Column, column));
-            }
-            if !covered.clone().any(|c| c == column) {
-                let name = format!("full-text index of column {column}");
-                return Err(Error::not_found(Resource::Index, name));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A plan that names the table's folder and not where it is.
-fn without_paths(plan: &str, folder: &str) -> String {
-    const URI: &str = "uri=";
-    let mut clean = String::with_capacity(plan.len());
-    let mut rest = plan;
-    while let Some(at) = rest.find(URI) {
-        let (before, path) = rest.split_at(at + URI.len());
-        clean.push_str(before);
-        let end = path.find([',', '\n']).unwrap_or(path.len());
-        let from = path[..end].find(folder).unwrap_or(0);
-        clean.push_str(&path[from..end]);
-        rest = &path[end..];
-    }
-    clean.push_str(rest);
-    clean
 }
 
 /// Rows `offset..offset + limit`.
@@ -333,107 +230,4 @@ pub(super) fn distance_type(distance: Distance) -> DistanceType {
         Distance::Dot => DistanceType::Dot,
         Distance::Hamming => DistanceType::Hamming,
     }
-}
-
-fn columns_of<'a>(query: &'a FullText, columns: &mut Vec<&'a str>) {
-    match query {
-        FullText::Match { column, .. } | FullText::Phrase { column, .. } => {
-            columns.extend(column.as_deref());
-        }
-        FullText::MultiMatch { columns: named, .. } => {
-            columns.extend(named.iter().map(String::as_str));
-        }
-        FullText::Boost {
-            positive, negative, ..
-        } => {
-            columns_of(positive, columns);
-            columns_of(negative, columns);
-        }
-        FullText::Boolean {
-            should,
-            must,
-            must_not,
-        } => {
-            for part in should.iter().chain(must).chain(must_not) {
-                columns_of(part, columns);
-            }
-        }
-    }
-}
-
-fn fts_operator(operator: Operator) -> FtsOperator {
-    match operator {
-        Operator::Or => FtsOperator::Or,
-        Operator::And => FtsOperator::And,
-    }
-}
-
-fn fts(query: FullText) -> Result<FtsQuery> {
-    Ok(match query {
-        FullText::Match {
-            terms,
-            column,
-            operator,
-            fuzziness,
-            max_expansions,
-            prefix_length,
-            boost,
-        } => {
-            let mut query = MatchQuery::new(terms)
-                .with_column(column)
-                .with_operator(fts_operator(operator))
-                // LanceDB reads `None` as "choose by the length of the word".
-                .with_fuzziness(Some(fuzziness.unwrap_or(0)))
-                .with_prefix_length(prefix_length)
-                .with_boost(boost);
-            if let Some(most) = max_expansions {
-                query = query.with_max_expansions(most);
-            }
-            FtsQuery::Match(query)
-        }
-        FullText::Phrase {
-            terms,
-            column,
-            slop,
-        } => FtsQuery::Phrase(PhraseQuery::new(terms).with_column(column).with_slop(slop)),
-        FullText::Boost {
-            positive,
-            negative,
-            negative_boost,
-        } => FtsQuery::Boost(BoostQuery::new(
-            fts(*positive)?,
-            fts(*negative)?,
-            negative_boost,
-        )),
-        FullText::MultiMatch {
-            terms,
-            columns,
-            boosts,
-            operator,
-        } => {
-            let invalid = |e: lance::Error| error::from_lance(e);
-            let mut query = MultiMatchQuery::try_new(terms, columns).map_err(invalid)?;
-            if !boosts.is_empty() {
-                query = query.try_with_boosts(boosts).map_err(invalid)?;
-            }
-            FtsQuery::MultiMatch(query.with_operator(fts_operator(operator)))
-        }
-        FullText::Boolean {
-            should,
-            must,
-            must_not,
-        } => {
-            let mut query = BooleanQuery::new([]);
-            for part in should {
-                query = query.with_should(fts(part)?);
-            }
-            for part in must {
-                query = query.with_must(fts(part)?);
-            }
-            for part in must_not {
-                query = query.with_must_not(fts(part)?);
-            }
-            FtsQuery::Boolean(query)
-        }
-    })
 }

@@ -65,10 +65,12 @@ impl Drop for TraceGuard {
     }
 }
 
+/// A layer that turns spans into traces, and what sends the last of them.
+pub(super) type Traced<S> = (Box<dyn Layer<S> + Send + Sync>, TraceGuard);
+
 /// The layer that turns spans into traces; `None` where `OTEL_*` does not ask
 /// for it. Must be called within the runtime.
-pub(super) fn from_environment<S>()
--> Result<Option<(Box<dyn Layer<S> + Send + Sync>, TraceGuard)>, TraceError>
+pub(super) fn from_environment<S>() -> Result<Option<Traced<S>>, TraceError>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
