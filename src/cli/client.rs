@@ -1,6 +1,6 @@
 //! Connections to a server, for the commands that talk to one.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use tonic::transport::{Channel, Endpoint};
 
@@ -69,8 +69,13 @@ pub(super) async fn connect(address: &str) -> Result<Channel, CliError> {
     let connected = endpoint(address)?.connect().await;
     connected.map_err(|error| CliError::Connect {
         address: address.to_string(),
-        cause: chain(&error),
+        cause: why(&error),
     })
+}
+
+/// Why there is no connection. tonic's own words are only "transport error".
+pub(super) fn why(error: &tonic::transport::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), chain)
 }
 
 pub(super) fn search(channel: Channel) -> SearchServiceClient<Channel> {

@@ -6,8 +6,8 @@ use std::{process::ExitCode, time::Duration};
 use tonic::transport::Channel;
 
 use super::{
-    client::{Server, endpoint},
-    error::{chain, in_words},
+    client::{Server, endpoint, why},
+    error::in_words,
     print,
 };
 use crate::proto::health::{
@@ -80,7 +80,7 @@ impl Healthcheck {
         let connected = tokio::time::timeout(self.connect_timeout, endpoint.connect()).await;
         let problem = match connected {
             Ok(Ok(channel)) => return Ok(channel),
-            Ok(Err(error)) => chain(&error),
+            Ok(Err(error)) => why(&error),
             Err(_) => format!(
                 "none within {}",
                 humantime::format_duration(self.connect_timeout)

@@ -1,11 +1,11 @@
 //! Whole configurations: what is reported, what wins, what is never shown.
 
+mod files;
+
 use std::{fs, path::PathBuf};
 
-use secrecy::ExposeSecret;
-use serde_json::Value;
-
 use super::*;
+use secrecy::ExposeSecret;
 
 /// A configuration file in a folder of its own.
 fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -288,60 +288,4 @@ fn what_is_rendered_loads_as_the_same() {
     let twice = load_with(&once, &[]).unwrap().render();
     assert_eq!(once, twice);
     assert!(once.contains("grace = \"1s 500ms\""), "{once}");
-}
-
-/// Paths that start at the folder of the crate, where tests run.
-fn repository_file(name: &str) -> String {
-    fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
-}
-
-#[test]
-fn the_committed_schema_is_the_schema() {
-    let committed: Value = serde_json::from_str(&repository_file("config.schema.json")).unwrap();
-    let drift = committed != schema();
-    assert!(
-        !drift,
-        "run: cargo run -- config schema > config.schema.json"
-    );
-}
-
-#[test]
-fn the_example_file_explains_every_key_and_holds_the_defaults() {
-    let example = repository_file("lancegate.example.toml");
-    load_with(&example, &[]).unwrap();
-
-    // A setting that is commented out begins with "#" and no space.
-    let lines = example.lines().map(|line| match line.strip_prefix('#') {
-        Some(setting) if !setting.is_empty() && !setting.starts_with(' ') => setting,
-        _ => line,
-    });
-    let uncommented = lines.collect::<Vec<_>>().join("\n");
-    let defaults = load(Sources::default()).unwrap().render();
-    assert_eq!(load_with(&uncommented, &[]).unwrap().render(), defaults);
-
-    let mut keys = Vec::new();
-    leaves(&schema(), String::new(), &mut keys);
-    assert!(keys.len() > 30, "{keys:?}");
-    let tree: Value = toml::from_str(&uncommented).unwrap();
-    for key in keys {
-        assert!(
-            tree.pointer(&key).is_some(),
-            "lancegate.example.toml lacks {key}"
-        );
-    }
-}
-
-/// JSON pointers to every key of the schema that has no keys below it.
-fn leaves(node: &Value, pointer: String, found: &mut Vec<String>) {
-    if let Some(items) = node.get("items") {
-        return leaves(items, format!("{pointer}/0"), found);
-    }
-    match node.get("properties").and_then(Value::as_object) {
-        Some(properties) => {
-            for (key, child) in properties {
-                leaves(child, format!("{pointer}/{key}"), found);
-            }
-        }
-        None => found.push(pointer),
-    }
 }
