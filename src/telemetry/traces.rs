@@ -65,12 +65,12 @@ impl Drop for TraceGuard {
     }
 }
 
-/// A layer that turns spans into traces, and what sends the last of them.
-pub(super) type Traced<S> = (Box<dyn Layer<S> + Send + Sync>, TraceGuard);
+/// The layer, and what keeps its exporter alive.
+type Traces<S> = (Box<dyn Layer<S> + Send + Sync>, TraceGuard);
 
 /// The layer that turns spans into traces; `None` where `OTEL_*` does not ask
 /// for it. Must be called within the runtime.
-pub(super) fn from_environment<S>() -> Result<Option<Traced<S>>, TraceError>
+pub(super) fn from_environment<S>() -> Result<Option<Traces<S>>, TraceError>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
@@ -81,10 +81,7 @@ where
     Ok(Some(layer(exporter, resource())))
 }
 
-fn layer<S>(
-    exporter: SpanExporter,
-    resource: Resource,
-) -> (Box<dyn Layer<S> + Send + Sync>, TraceGuard)
+fn layer<S>(exporter: SpanExporter, resource: Resource) -> Traces<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {

@@ -8,10 +8,12 @@ use std::{
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
+use opentelemetry::trace;
 use tokio::time::Instant;
 use tonic::{Code, transport::server::TcpConnectInfo};
 use tower::{Layer, Service};
 use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{
     RequestFacts,
@@ -92,7 +94,7 @@ impl Line {
     fn write(&self, code: Code) {
         // Microseconds are as fine as it means anything.
         let duration_ms = self.began.elapsed().as_micros() as f64 / 1_000.0;
-        self.span.record("rpc.grpc.status_code", code as i32);
+        close_trace(&self.span, code);
         self.span.in_scope(|| {
             tracing::info!(
                 target: "lancegate::access",
@@ -107,5 +109,22 @@ impl Line {
                 "request finished"
             );
         });
+    }
+}
+
+/// What the trace says of the end. The codes that are an error of the server's
+/// are those of OpenTelemetry's conventions.
+fn close_trace(span: &Span, code: Code) {
+    span.set_attribute("rpc.grpc.status_code", i64::from(code as i32));
+    if matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    ) {
+        span.set_status(trace::Status::error(code_name(code)));
     }
 }

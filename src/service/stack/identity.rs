@@ -19,7 +19,7 @@ use tracing::{Instrument, Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use uuid::Uuid;
 
-use super::body::GrpcBody;
+use super::{body::GrpcBody, is_health};
 use crate::telemetry::traces;
 
 /// Metadata of requests and answers.
@@ -60,8 +60,13 @@ where
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let id = request_id(request.headers());
-        let method = request.uri().path().trim_start_matches('/');
-        let span = open_span(&id, method, request.headers());
+        // Probes come every few seconds; a trace of each would only be in the way.
+        let span = if is_health(&request) {
+            Span::none()
+        } else {
+            let method = request.uri().path().trim_start_matches('/');
+            open_span(&id, method, request.headers())
+        };
         let answer = span
             .in_scope(|| self.inner.call(request))
             .instrument(span.clone());
@@ -98,7 +103,6 @@ fn open_span(id: &HeaderValue, method: &str, headers: &HeaderMap) -> Span {
         span_id = Empty,
         otel.name = method,
         otel.kind = "server",
-        rpc.grpc.status_code = Empty,
     );
     let remote = traces::parent(headers);
     let remote_span = remote
@@ -111,11 +115,23 @@ fn open_span(id: &HeaderValue, method: &str, headers: &HeaderMap) -> Span {
     // With an exporter the span has ids of its own. Without one, the caller's
     // are what ties our lines to the rest of the trace.
     let own = span.context().span().span_context().clone();
-    let ids = [Some(own), remote_span];
-    if let Some(ids) = ids.iter().flatten().find(|ids| ids.is_valid()) {
-        record_ids(&span, ids);
+    if own.is_valid() {
+        record_ids(&span, &own);
+        describe(&span, method);
+    } else if let Some(remote) = remote_span.filter(SpanContext::is_valid) {
+        record_ids(&span, &remote);
     }
     span
+}
+
+/// What OpenTelemetry's conventions ask of the span of an RPC. Attributes of the
+/// trace only: the log has the method in its own way.
+fn describe(span: &Span, method: &str) {
+    span.set_attribute("rpc.system", "grpc");
+    if let Some((service, method)) = method.split_once('/') {
+        span.set_attribute("rpc.service", service.to_owned());
+        span.set_attribute("rpc.method", method.to_owned());
+    }
 }
 
 fn record_ids(span: &Span, ids: &SpanContext) {

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde_json::Value;
 use tonic::Code;
 use tracing_subscriber::layer::SubscriberExt;
@@ -42,6 +44,18 @@ impl Lines {
         let lines = Self::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::registry().with(json_lines(move || writer.clone()));
+        (lines, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// The same with traces on.
+    fn catch_with_traces() -> (Self, tracing::subscriber::DefaultGuard) {
+        let (lines, guard) = Self::catch();
+        drop(guard);
+        let writer = lines.clone();
+        let provider = SdkTracerProvider::builder().build();
+        let subscriber = tracing_subscriber::registry()
+            .with(json_lines(move || writer.clone()))
+            .with(tracing_opentelemetry::layer().with_tracer(provider.tracer("test")));
         (lines, tracing::subscriber::set_default(subscriber))
     }
 
@@ -113,6 +127,25 @@ async fn the_callers_trace_is_on_every_line_of_its_request() {
         assert_eq!(line["span_id"], "b7ad6b7169203331");
         assert_eq!(line["request_id"], "r-2");
     }
+}
+
+#[tokio::test]
+async fn with_traces_on_the_span_is_our_own_within_the_callers_trace() {
+    let (lines, _guard) = Lines::catch_with_traces();
+    let server = start().await;
+    let client = Client::connect(server.address).await;
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    client.call(COUNT, &[("traceparent", parent)]).await;
+    client.call(COUNT, &[]).await;
+    let lines = lines.access(2).await;
+    assert_eq!(lines[0]["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+    assert_ne!(lines[0]["span_id"], "b7ad6b7169203331");
+    let span = lines[0]["span_id"].as_str().unwrap();
+    assert_eq!(span.len(), 16);
+    // A request without a trace begins one.
+    assert_eq!(lines[1]["trace_id"].as_str().unwrap().len(), 32);
+    assert_ne!(lines[1]["trace_id"], lines[0]["trace_id"]);
+    assert!(lines[1].get("rpc.grpc.status_code").is_none());
 }
 
 #[tokio::test]
