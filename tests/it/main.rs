@@ -4,6 +4,7 @@
 mod bad_input;
 mod data;
 mod differential;
+mod killed;
 mod lifecycle;
 mod replication;
 mod round_trip;

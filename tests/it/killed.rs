@@ -1,0 +1,216 @@
+//! The real binary, killed without warning while it copies.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use lancegate::proto::v1::{
+    search_service_client::SearchServiceClient, table_service_client::TableServiceClient,
+    write_service_client::WriteServiceClient, *,
+};
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+
+use super::data::{ipc, small};
+
+/// A server process; killed when dropped.
+struct Process {
+    child: Child,
+    channel: Channel,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    async fn start(folder: &Path, replicas: usize) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lancegate"));
+        let place = |name: &str| folder.join(name).display().to_string();
+        command
+            .args(["serve", "--grpc-address", "127.0.0.1:0"])
+            .args(["--http-address", "127.0.0.1:0"])
+            .env("LANCEGATE_PRIMARY__NAME", "primary")
+            .env("LANCEGATE_PRIMARY__URI", place("primary"))
+            .env("LANCEGATE_REPLICATION__PARALLEL_COPIES", "1")
+            .env("LANCEGATE_SHUTDOWN__GRACE", "10ms")
+            .stderr(Stdio::piped());
+        for i in 0..replicas {
+            command
+                .env(format!("LANCEGATE_REPLICAS__{i}__NAME"), "replica-1")
+                .env(format!("LANCEGATE_REPLICAS__{i}__URI"), place("replica-1"));
+        }
+        let mut child = command.spawn().expect("the binary starts");
+        let mut log = BufReader::new(child.stderr.take().expect("a log"));
+        let (send, receive) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            let (mut line, mut send) = (String::new(), Some(send));
+            while log.read_line(&mut line).is_ok_and(|n| n > 0) {
+                if let Some(address) = address_in(&line)
+                    && let Some(send) = send.take()
+                {
+                    let _ = send.send(address);
+                }
+                line.clear();
+            }
+        });
+        let address = tokio::time::timeout(Duration::from_secs(20), receive).await;
+        let address = address.expect("in time").expect("an address in the log");
+        let channel = Endpoint::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect_lazy();
+        Self { child, channel }
+    }
+
+    fn kill(mut self) {
+        self.child.kill().expect("SIGKILL");
+        self.child.wait().expect("the end");
+    }
+}
+
+/// The gRPC address in the log line that says where the server listens.
+fn address_in(line: &str) -> Option<String> {
+    let log: serde_json::Value = serde_json::from_str(line).ok()?;
+    Some(log.get("grpc")?.as_str()?.to_owned())
+}
+
+/// Files below a folder: inode and size. A file that is written again is another
+/// inode.
+fn inodes(folder: &Path) -> BTreeMap<PathBuf, (u64, u64)> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let Ok(meta) = entry.metadata() else { continue };
+        if meta.is_dir() {
+            found.extend(inodes(&path));
+        } else if !path.to_string_lossy().contains('#') {
+            // With a '#': a file that is being written.
+            found.insert(path, (meta.ino(), meta.len()));
+        }
+    }
+    found
+}
+
+async fn until_some<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..3000 {
+        if let Some(found) = look().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within 30 s");
+}
+
+async fn rows(channel: &Channel) -> Option<(u64, String)> {
+    let mut search = SearchServiceClient::new(channel.clone());
+    let request = CountRequest {
+        table: "t".into(),
+        filter: None,
+    };
+    let answer = search.count(request).await.ok()?.into_inner();
+    Some((answer.count, answer.served?.connection))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_copier_goes_on_where_it_was() {
+    const COMMITS: i64 = 60;
+    let folder = TempDir::new().unwrap();
+    let server = Process::start(folder.path(), 0).await;
+    let mut table = TableServiceClient::new(server.channel.clone());
+    until_some(async || {
+        let create = CreateTableRequest {
+            table: "t".into(),
+            source: Some(create_table_request::Source::Rows(ipc(&small(0, 5_000)))),
+            exist_ok: true,
+        };
+        table.create_table(create).await.ok()
+    })
+    .await;
+    let mut write = WriteServiceClient::new(server.channel.clone());
+    for i in 1..COMMITS {
+        let insert = InsertRequest {
+            table: "t".into(),
+            rows: Some(ipc(&small(i * 5_000, 5_000))),
+            mode: 0,
+        };
+        write.insert(insert).await.expect("a commit");
+    }
+    server.kill();
+
+    // The newest version refers to one data file per commit.
+    let data = folder.path().join("replica-1/t.lance/data");
+    let versions = folder.path().join("replica-1/t.lance/_versions");
+    let server = Process::start(folder.path(), 1).await;
+    until_some(async || (inodes(&data).len() >= 3).then_some(())).await;
+    server.kill();
+    let before = inodes(&data);
+    assert!(before.len() < COMMITS as usize, "it had copied everything");
+    assert!(inodes(&versions).is_empty(), "a manifest before its files");
+
+    let server = Process::start(folder.path(), 1).await;
+    let (count, _) = until_some(async || {
+        let (count, connection) = rows(&server.channel).await?;
+        (connection == "replica-1").then_some((count, connection))
+    })
+    .await;
+    assert_eq!(count, 5_000 * COMMITS as u64);
+    let after = inodes(&data);
+    println!("{} of {} files before the kill", before.len(), after.len());
+    assert_eq!(after.len(), COMMITS as usize);
+    for (path, inode) in before {
+        assert_eq!(after.get(&path), Some(&inode), "copied again: {}", path.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_a_kill() {
+    let folder = TempDir::new().unwrap();
+    let server = Process::start(folder.path(), 1).await;
+    let mut table = TableServiceClient::new(server.channel.clone());
+    until_some(async || {
+        let create = CreateTableRequest {
+            table: "t".into(),
+            source: Some(create_table_request::Source::Rows(ipc(&small(0, 10)))),
+            exist_ok: true,
+        };
+        table.create_table(create).await.ok()
+    })
+    .await;
+    let channel = server.channel.clone();
+    let writer = tokio::spawn(async move {
+        let mut write = WriteServiceClient::new(channel);
+        let mut acknowledged = 10;
+        loop {
+            let insert = InsertRequest {
+                table: "t".into(),
+                rows: Some(ipc(&small(acknowledged, 10))),
+                mode: 0,
+            };
+            match write.insert(insert).await {
+                Ok(_) => acknowledged += 10,
+                Err(_) => return acknowledged as u64,
+            }
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    server.kill();
+    let acknowledged = writer.await.unwrap();
+    assert!(acknowledged > 10, "nothing was written before the kill");
+    let server = Process::start(folder.path(), 1).await;
+    let (count, _) = until_some(async || {
+        let found = rows(&server.channel).await?;
+        (found.1 == "replica-1" && found.0 >= acknowledged).then_some(found)
+    })
+    .await;
+    // The last insert may have been committed without its answer arriving.
+    assert!(count == acknowledged || count == acknowledged + 10, "{count}");
+}
