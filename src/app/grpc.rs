@@ -41,6 +41,19 @@ fn tell_resets(request: http::Request<Body>) -> http::Request<Body> {
     request.map(|body| Body::new(body.map_err(|_| Status::aborted("reset by the client"))))
 }
 
+/// Compresses answers only for clients that compress their requests. Every client
+/// can read gzip and says so, and most would rather have the answer sooner.
+fn compress_in_kind(mut request: http::Request<Body>) -> http::Request<Body> {
+    let compressed = request
+        .headers()
+        .get("grpc-encoding")
+        .is_some_and(|encoding| encoding != "identity");
+    if !compressed {
+        request.headers_mut().remove("grpc-accept-encoding");
+    }
+    request
+}
+
 /// Builds the server. It runs until `go_away`, then drains.
 pub(super) fn server(
     api: Api,
@@ -79,6 +92,7 @@ pub(super) fn server(
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving = Server::builder()
         .layer(stack::stack(limits))
+        .layer(MapRequestLayer::new(compress_in_kind))
         .layer(MapRequestLayer::new(tell_resets))
         .http2_keepalive_interval(Some(KEEPALIVE))
         .initial_stream_window_size(Some(WINDOW))

@@ -167,7 +167,12 @@ async fn a_killed_copier_goes_on_where_it_was() {
     println!("{} of {} files before the kill", before.len(), after.len());
     assert_eq!(after.len(), COMMITS as usize);
     for (path, inode) in before {
-        assert_eq!(after.get(&path), Some(&inode), "copied again: {}", path.display());
+        assert_eq!(
+            after.get(&path),
+            Some(&inode),
+            "copied again: {}",
+            path.display()
+        );
     }
 }
 
@@ -212,5 +217,8 @@ async fn what_was_acknowledged_survives_a_kill() {
     })
     .await;
     // The last insert may have been committed without its answer arriving.
-    assert!(count == acknowledged || count == acknowledged + 10, "{count}");
+    assert!(
+        count == acknowledged || count == acknowledged + 10,
+        "{count}"
+    );
 }

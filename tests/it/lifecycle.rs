@@ -16,7 +16,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tonic::transport::Channel;
+use tonic::{codec::CompressionEncoding, transport::Channel};
 
 use super::{
     data::{floats, ipc, small},
@@ -176,4 +176,27 @@ async fn the_http_port_answers_probes_and_metrics() {
         assert!(text.contains(line), "{line} is not in the metrics:\n{text}");
     }
     assert_eq!(http_get(&server, "/nothing").await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_compressed_for_clients_that_compress() {
+    let mut server = TestServer::start(0).await;
+    server.table_of("t", ipc(&small(0, 200))).await;
+    for (encoding, name) in [
+        (CompressionEncoding::Gzip, "gzip"),
+        (CompressionEncoding::Zstd, "zstd"),
+    ] {
+        let request = ScanRequest {
+            table: "t".into(),
+            ..Default::default()
+        };
+        let mut accepting = server.search.clone().accept_compressed(encoding);
+        let plain = accepting.scan(request.clone()).await.unwrap();
+        assert_eq!(plain.metadata().get("grpc-encoding"), None);
+        let mut sending = accepting.send_compressed(encoding);
+        let compressed = sending.scan(request).await.unwrap();
+        let encoding = compressed.metadata().get("grpc-encoding").cloned();
+        assert_eq!(encoding.unwrap(), name);
+        assert_eq!(compressed.into_inner().rows, plain.into_inner().rows);
+    }
 }
