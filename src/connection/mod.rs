@@ -13,5 +13,5 @@ mod watch;
 pub use catalog::{Catalog, Entry};
 pub use embedded::{Connection, Events, Status};
 pub use follow::{Follow, follow, keep_following};
-pub use primary::{Head, Primary};
+pub use primary::{Head, Lane, Primary};
 pub use watch::watch;

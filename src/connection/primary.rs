@@ -25,6 +25,16 @@ pub struct Primary {
     changes: watch::Sender<u64>,
 }
 
+/// Whether a write holds its table's lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// It does: one at a time.
+    Alone,
+    /// It does not: it takes long, or its client sets the pace, and Lance can
+    /// order it with other writes by itself.
+    Beside,
+}
+
 /// One table of the primary. The lane is held by one write at a time, so that
 /// concurrent upserts of the same new keys do not each insert them.
 struct Table {
@@ -110,9 +120,14 @@ impl Primary {
         lane.lock_owned().await
     }
 
-    /// Runs a write in the table's lane and serves what it made. The write goes
-    /// on when the caller goes away: a commit that was begun is finished.
-    pub async fn write<T, F, Fut>(self: &Arc<Self>, name: &TableName, write: F) -> Result<T>
+    /// Runs a write and serves what it made. It goes on when the caller goes
+    /// away: a commit that was begun is finished.
+    pub async fn write<T, F, Fut>(
+        self: &Arc<Self>,
+        name: &TableName,
+        lane: Lane,
+        write: F,
+    ) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(Handle) -> Fut + Send + 'static,
@@ -122,24 +137,12 @@ impl Primary {
         finished(tokio::spawn(async move {
             // Opened first, so that an unknown table has no lane.
             primary.head(&name).await?;
-            let _lane = primary.lane(&name).await;
+            let _guard = match lane {
+                Lane::Alone => Some(primary.lane(&name).await),
+                Lane::Beside => None,
+            };
             primary.commit(&name, write).await
         }))
-        .await
-    }
-
-    /// The same outside the lane, for what takes long and what Lance can order
-    /// with writes by itself: indexes and compaction.
-    pub async fn maintain<T, F, Fut>(self: &Arc<Self>, name: &TableName, work: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: FnOnce(Handle) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T>> + Send,
-    {
-        let (primary, name) = (Arc::clone(self), name.clone());
-        finished(tokio::spawn(
-            async move { primary.commit(&name, work).await },
-        ))
         .await
     }
 

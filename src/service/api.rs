@@ -7,8 +7,13 @@ use tonic::{Extensions, Response, Status};
 use super::stack::{Deadline, RequestFacts};
 use crate::{
     config::Limits,
-    domain::{Error, Result, TableName, view::Served},
+    connection::Lane,
+    domain::{
+        Error, Result, TableName,
+        view::{Lag, Served},
+    },
     router::Router,
+    storage::Handle,
     wire,
 };
 
@@ -93,5 +98,31 @@ pub(super) fn answer<A, M>(
     match built {
         Ok((message, served)) => Ok(reply(extensions, table, &served, message)),
         Err(error) => Err(refuse(extensions, table, &error)),
+    }
+}
+
+impl Api {
+    /// Runs a write on the primary.
+    pub(super) async fn write<T, F, Fut>(
+        &self,
+        table: &str,
+        lane: Lane,
+        write: F,
+    ) -> Result<(T, Served)>
+    where
+        T: Send + 'static,
+        F: FnOnce(Handle) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T>> + Send,
+    {
+        let table = TableName::parse(table)?;
+        let route = self.router.write_route()?;
+        let written = self.router.primary().write(&table, lane, write).await?;
+        let served = Served {
+            route,
+            version: 0,
+            // Nothing is ahead of a write.
+            lag: Lag::default(),
+        };
+        Ok((written, served))
     }
 }

@@ -12,6 +12,7 @@ use super::{
     import::{Upload, first_message},
 };
 use crate::{
+    connection::Lane,
     domain::{Error, Result, TableName, view::Served},
     proto::v1 as pb,
     storage::Handle,
@@ -35,7 +36,7 @@ impl pb::write_service_server::WriteService for Api {
         let name = message.table.clone();
         let outcome = async {
             let overwrite = overwrites(message.mode)?;
-            self.write(&message.table, move |handle| async move {
+            self.write(&message.table, Lane::Alone, move |handle| async move {
                 let rows = decode_for(&handle, message.rows).await?;
                 handle.insert(rows.batches, overwrite).await
             })
@@ -63,7 +64,7 @@ impl pb::write_service_server::WriteService for Api {
         let outcome = async {
             let (options, rows) = upsert(message, &self.limits)?;
             let depth = self.limits.max_filter_depth;
-            self.write(&name, move |handle| async move {
+            self.write(&name, Lane::Alone, move |handle| async move {
                 let rows = decode_for(&handle, rows).await?;
                 handle
                     .upsert(options, rows.batches, rows.schema, depth)
@@ -96,7 +97,7 @@ impl pb::write_service_server::WriteService for Api {
             let filter = wire::filter::filter(message.filter, "filter", &self.limits)?;
             let assignments = assignments(message.assignments, &self.limits)?;
             let depth = self.limits.max_filter_depth;
-            self.write(&name, move |handle| async move {
+            self.write(&name, Lane::Alone, move |handle| async move {
                 handle.update(filter.as_ref(), &assignments, depth).await
             })
             .await
@@ -124,7 +125,7 @@ impl pb::write_service_server::WriteService for Api {
             let filter = wire::filter::filter(message.filter, "filter", &self.limits)?
                 .ok_or_else(|| Error::invalid("filter.sql", "is required; 'true' is every row"))?;
             let depth = self.limits.max_filter_depth;
-            self.write(&name, move |handle| async move {
+            self.write(&name, Lane::Alone, move |handle| async move {
                 handle.delete(&filter, depth).await
             })
             .await
@@ -160,12 +161,12 @@ impl pb::write_service_server::WriteService for Api {
             let (feed, batches) = upload.start(counted);
             // Outside the table's lane: the client sets the pace, and appends
             // conflict with no other write.
-            let commit = self
-                .router
-                .primary()
-                .maintain(&table, move |handle| async move {
-                    handle.import(schema, batches, overwrite).await
-                });
+            let commit =
+                self.router
+                    .primary()
+                    .write(&table, Lane::Beside, move |handle| async move {
+                        handle.import(schema, batches, overwrite).await
+                    });
             let (fed, version) = tokio::join!(feed.run(stream), commit);
             // The cause is what the client should hear, not that it was cut off.
             fed?;
@@ -184,28 +185,9 @@ impl pb::write_service_server::WriteService for Api {
     }
 }
 
-impl Api {
-    /// Runs a write on the primary, in the table's lane.
-    async fn write<T, F, Fut>(&self, table: &str, write: F) -> Result<(T, Served)>
-    where
-        T: Send + 'static,
-        F: FnOnce(Handle) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T>> + Send,
-    {
-        let table = TableName::parse(table)?;
-        let route = self.router.write_route()?;
-        let written = self.router.primary().write(&table, write).await?;
-        Ok((written, self.router.served(route, &table, 0)))
-    }
-}
-
-/// A write is of its own version, with nothing ahead of it.
+/// A write is of its own version.
 fn at(served: Served, version: u64) -> Served {
-    Served {
-        version,
-        lag: crate::domain::view::Lag::default(),
-        ..served
-    }
+    Served { version, ..served }
 }
 
 async fn decode_for(handle: &Handle, rows: Option<pb::Rows>) -> Result<DecodedRows> {

@@ -18,11 +18,10 @@ use lancedb::{
     },
 };
 
-use super::{Handle, error, query::distance_type};
+use super::{Handle, distance, error};
 use crate::domain::{
     Error, Resource, Result, TableName,
     index::{Fts, IndexInfo, IndexSpec},
-    search::Distance,
 };
 
 /// How LanceDB prints the kind of a full-text index.
@@ -44,7 +43,7 @@ macro_rules! with_ivf {
     ($builder:expr, $ivf:expr) => {
         with!(
             $builder,
-            distance_type = $ivf.distance.map(distance_type),
+            distance_type = $ivf.distance.map(distance::to_lancedb),
             num_partitions = $ivf.num_partitions,
             sample_rate = $ivf.sample_rate,
             max_iterations = $ivf.max_iterations,
@@ -159,7 +158,7 @@ pub(super) async fn list(name: &TableName, table: &Table) -> Result<Vec<IndexInf
     let mut indexes = Vec::new();
     for config in table.list_indices().await.map_err(in_table)? {
         let stats = table.index_stats(&config.name).await.map_err(in_table)?;
-        let (indexed, unindexed, distance) = stats.map_or((0, 0, None), |s| {
+        let (indexed, unindexed, measured) = stats.map_or((0, 0, None), |s| {
             (s.num_indexed_rows, s.num_unindexed_rows, s.distance_type)
         });
         indexes.push(IndexInfo {
@@ -168,7 +167,7 @@ pub(super) async fn list(name: &TableName, table: &Table) -> Result<Vec<IndexInf
             columns: config.columns,
             num_indexed_rows: indexed as u64,
             num_unindexed_rows: unindexed as u64,
-            distance: distance.and_then(distance_of),
+            distance: measured.and_then(distance::from_lancedb),
         });
     }
     indexes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -179,17 +178,6 @@ fn kind(index: &IndexType) -> String {
     match index {
         IndexType::FTS => FTS.to_owned(),
         other => other.to_string(),
-    }
-}
-
-fn distance_of(distance: lancedb::DistanceType) -> Option<Distance> {
-    use lancedb::DistanceType as D;
-    match distance {
-        D::L2 => Some(Distance::L2),
-        D::Cosine => Some(Distance::Cosine),
-        D::Dot => Some(Distance::Dot),
-        D::Hamming => Some(Distance::Hamming),
-        _ => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! LanceDB, behind plain values. The only folder that names `lancedb` or `lance`:
 //! what changes when a version of them changes is here.
 
+mod distance;
 mod error;
 mod evolve;
 mod explain;

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
 use lancedb::{
-    DistanceType,
     index::scalar::FullTextSearchQuery,
     query::{ExecutableQuery, Query, QueryBase, QueryExecutionOptions, Select, VectorQuery},
     rerankers::{NormalizeMethod, rrf::RRFReranker},
 };
 
-use super::{Batches, Snapshot, error, filter, full_text, snapshot::Rows};
+use super::{Batches, Snapshot, distance, error, filter, full_text, snapshot::Rows};
 use crate::domain::{
     Error, Resource, Result,
-    search::{Distance, Normalize, Search},
+    search::{Normalize, Search},
 };
 
 /// A search, ready to run.
@@ -104,8 +103,8 @@ impl Snapshot {
         for vector in vectors {
             query = query.add_query_vector(vector).map_err(invalid)?;
         }
-        if let Some(distance) = search.distance {
-            query = query.distance_type(distance_type(distance));
+        if let Some(kind) = search.distance {
+            query = query.distance_type(distance::to_lancedb(kind));
         }
         query = query.distance_range(search.distance_lower_bound, search.distance_upper_bound);
         if let Some(nprobes) = search.nprobes {
@@ -220,14 +219,5 @@ fn dimension(field: &Field) -> Option<usize> {
             _ => None,
         },
         _ => None,
-    }
-}
-
-pub(super) fn distance_type(distance: Distance) -> DistanceType {
-    match distance {
-        Distance::L2 => DistanceType::L2,
-        Distance::Cosine => DistanceType::Cosine,
-        Distance::Dot => DistanceType::Dot,
-        Distance::Hamming => DistanceType::Hamming,
     }
 }

@@ -4,6 +4,7 @@ use tonic::Request;
 
 use super::Reply;
 use crate::{
+    connection::Lane,
     proto::v1 as pb,
     service::api::{Api, Call, answer},
     wire,
@@ -19,7 +20,7 @@ impl Api {
         let outcome = async {
             let columns = wire::table::new_columns(call.message.source, &self.limits)?;
             let depth = self.limits.max_filter_depth;
-            self.change(&name, move |handle| async move {
+            self.change(&name, Lane::Alone, move |handle| async move {
                 handle.add_columns(columns, depth).await
             })
             .await
@@ -45,7 +46,7 @@ impl Api {
         let name = call.message.table.clone();
         let outcome = async {
             let alterations = wire::table::alterations(call.message.alterations)?;
-            self.change(&name, move |handle| async move {
+            self.change(&name, Lane::Alone, move |handle| async move {
                 handle.alter_columns(alterations).await
             })
             .await
@@ -71,7 +72,7 @@ impl Api {
         let name = call.message.table.clone();
         let outcome = async {
             let columns = wire::table::dropped_columns(call.message.columns)?;
-            self.change(&name, move |handle| async move {
+            self.change(&name, Lane::Alone, move |handle| async move {
                 handle.drop_columns(&columns).await
             })
             .await

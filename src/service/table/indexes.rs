@@ -4,6 +4,7 @@ use tonic::Request;
 
 use super::Reply;
 use crate::{
+    connection::Lane,
     domain::Error,
     proto::v1 as pb,
     service::api::{Api, Call, answer, time_left},
@@ -22,7 +23,7 @@ impl Api {
             let column = wire::index::column(message.columns)?;
             let index_name = Some(message.name).filter(|n| !n.is_empty());
             let replace = message.replace.unwrap_or(true);
-            self.maintain(&name, move |handle| async move {
+            self.change(&name, Lane::Beside, move |handle| async move {
                 handle
                     .create_index(&column, spec, index_name, replace)
                     .await
@@ -52,7 +53,7 @@ impl Api {
             if index.is_empty() {
                 return Err(Error::invalid("name", "is required"));
             }
-            self.change(&name, move |handle| async move {
+            self.change(&name, Lane::Alone, move |handle| async move {
                 handle.drop_index(&index).await
             })
             .await
@@ -100,7 +101,7 @@ impl Api {
             let asked = wire::table::duration(call.message.timeout, "timeout")?;
             let timeout = asked.map_or(left, |asked| asked.min(left));
             let names = call.message.names;
-            self.maintain(&name, move |handle| async move {
+            self.change(&name, Lane::Beside, move |handle| async move {
                 handle.wait_for_indexes(&names, timeout).await
             })
             .await?;

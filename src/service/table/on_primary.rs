@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::source::{Source, source};
 use crate::{
+    connection::Lane,
     domain::{Error, Result, TableName, view::Served},
     proto::v1 as pb,
     service::api::Api,
@@ -60,10 +61,11 @@ impl Api {
         Ok((answer, self.router.served(route, &table, version)))
     }
 
-    /// Changes a table in its lane. Answers the version afterwards too.
+    /// Changes a table. Answers the version afterwards too.
     pub(super) async fn change<T, F, Fut>(
         &self,
         table: &str,
+        lane: Lane,
         change: F,
     ) -> Result<((T, u64), Served)>
     where
@@ -71,37 +73,11 @@ impl Api {
         F: FnOnce(Handle) -> Fut + Send + 'static,
         Fut: Future<Output = Result<T>> + Send,
     {
-        let table = TableName::parse(table)?;
-        let route = self.router.write_route()?;
-        let done = self
-            .router
-            .primary()
-            .write(&table, move |handle| with_version(handle, change))
+        let (done, served) = self
+            .write(table, lane, move |handle| with_version(handle, change))
             .await?;
-        let served = self.router.served(route, &table, done.1);
-        Ok((done, served))
-    }
-
-    /// The same outside the lane, for what takes long.
-    pub(super) async fn maintain<T, F, Fut>(
-        &self,
-        table: &str,
-        work: F,
-    ) -> Result<((T, u64), Served)>
-    where
-        T: Send + 'static,
-        F: FnOnce(Handle) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T>> + Send,
-    {
-        let table = TableName::parse(table)?;
-        let route = self.router.write_route()?;
-        let done = self
-            .router
-            .primary()
-            .maintain(&table, move |handle| with_version(handle, work))
-            .await?;
-        let served = self.router.served(route, &table, done.1);
-        Ok((done, served))
+        let version = done.1;
+        Ok((done, Served { version, ..served }))
     }
 }
 

@@ -4,6 +4,7 @@ use tonic::Request;
 
 use super::Reply;
 use crate::{
+    connection::Lane,
     domain::{
         Error, TableName,
         view::{Lag, Route, Served},
@@ -117,7 +118,7 @@ impl Api {
         let name = call.message.table.clone();
         let outcome = async {
             let options = wire::table::optimize_options(&call.message)?;
-            self.maintain(&name, move |handle| async move {
+            self.change(&name, Lane::Beside, move |handle| async move {
                 handle.optimize(options).await
             })
             .await
