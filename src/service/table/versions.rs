@@ -7,7 +7,6 @@ use crate::{
     domain::Error,
     proto::v1 as pb,
     service::api::{Api, Call, answer},
-    storage::Handle,
     wire::{
         self,
         page::{decode_name, encode_name},
@@ -64,9 +63,10 @@ impl Api {
         let name = call.message.table.clone();
         let outcome = async {
             let target = wire::table::version_ref(call.message.target)?;
-            self.change(&name, move |handle: Handle| async move {
-                handle.restore(&target).await
-            })
+            self.change(
+                &name,
+                move |handle| async move { handle.restore(&target).await },
+            )
             .await
         };
         answer(
