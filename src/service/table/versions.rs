@@ -4,6 +4,7 @@ use tonic::Request;
 
 use super::Reply;
 use crate::{
+    connection::Lane,
     domain::Error,
     proto::v1 as pb,
     service::api::{Api, Call, answer},
@@ -63,10 +64,9 @@ impl Api {
         let name = call.message.table.clone();
         let outcome = async {
             let target = wire::table::version_ref(call.message.target)?;
-            self.change(
-                &name,
-                move |handle| async move { handle.restore(&target).await },
-            )
+            self.change(&name, Lane::Alone, move |handle| async move {
+                handle.restore(&target).await
+            })
             .await
         };
         answer(
