@@ -231,6 +231,14 @@ impl Connection {
         };
     }
 
+    /// Forgets the errors of tables that are not there any more.
+    pub fn keep_table_errors(&self, known: impl Fn(&TableName) -> bool) {
+        self.table_errors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|table, _| known(table));
+    }
+
     /// Why tables are not replicated to this connection, by table.
     pub fn table_errors(&self) -> HashMap<TableName, String> {
         self.table_errors

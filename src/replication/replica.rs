@@ -94,6 +94,7 @@ impl Replica {
             complete &= outcome.is_ok();
             self.note(table, outcome);
         }
+        self.connection.keep_table_errors(|t| tables.contains(t));
         self.drop_gone(&tables).await?;
         Ok(complete)
     }
