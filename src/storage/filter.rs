@@ -222,6 +222,8 @@ fn literal_tokens(filter: &Filter, value: &Scalar) -> Result<Vec<Token>> {
         Scalar::Null => vec![word("NULL")],
         Scalar::Bool(true) => vec![word("TRUE")],
         Scalar::Bool(false) => vec![word("FALSE")],
+        // Its digits without the sign are no i64: the planner would make a float.
+        Scalar::Int(i64::MIN) => cast(i64::MIN.to_string(), "BIGINT".to_owned()),
         Scalar::Int(n) => number(n.to_string()),
         Scalar::UInt(n) => number(n.to_string()),
         Scalar::Double(x) => number(format!("{x:?}")),
