@@ -81,9 +81,15 @@ pub(super) fn server(
         .add_service(service!(TableServiceServer))
         .add_service(service!(ClusterServiceServer));
     if server.reflection {
+        use tonic_reflection::pb;
+        // Each of the two names the other as well: a client that found one of
+        // them can describe and call both.
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(pb::v1::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(pb::v1alpha::FILE_DESCRIPTOR_SET)
+                .include_reflection_service(false)
         };
         routes = routes
             .add_service(reflection().build_v1()?)
