@@ -2,6 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
+use futures::TryStreamExt;
 use http_body_util::BodyExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use tonic::{
 };
 use tower::util::MapRequestLayer;
 
-use super::AppError;
+use super::{AppError, linger::Lingering};
 use crate::{
     config::{self, Limits},
     proto::{
@@ -95,7 +96,9 @@ pub(super) fn server(
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
     }
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .map_ok(Lingering::new);
     let serving = Server::builder()
         .layer(stack::stack(limits))
         .layer(MapRequestLayer::new(compress_in_kind))
