@@ -204,10 +204,9 @@ mod tests {
     fn a_library_that_uses_log_is_named_without_its_source_file() {
         let text = logged(|| {
             tracing::warn!(
-                target: "log",
-                log.target = "lance::io",
-                log.file = "/home/u/lance/src/io.rs",
-                log.line = 7,
+                "log.target" = "lance::io",
+                "log.file" = "/home/u/lance/src/io.rs",
+                "log.line" = 7,
                 "slow"
             );
         });
