@@ -2,6 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
+use futures::TryStreamExt;
 use http_body_util::BodyExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use tonic::{
 };
 use tower::util::MapRequestLayer;
 
-use super::AppError;
+use super::{AppError, linger::Lingering};
 use crate::{
     config::{self, Limits},
     proto::{
@@ -81,15 +82,23 @@ pub(super) fn server(
         .add_service(service!(TableServiceServer))
         .add_service(service!(ClusterServiceServer));
     if server.reflection {
+        use tonic_reflection::pb;
+        // Each of the two names the other as well: a client that found one of
+        // them can describe and call both.
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(pb::v1::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(pb::v1alpha::FILE_DESCRIPTOR_SET)
+                .include_reflection_service(false)
         };
         routes = routes
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
     }
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .map_ok(Lingering::new);
     let serving = Server::builder()
         .layer(stack::stack(limits))
         .layer(MapRequestLayer::new(compress_in_kind))

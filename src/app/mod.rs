@@ -2,6 +2,7 @@
 
 mod deep;
 mod grpc;
+mod linger;
 mod readiness;
 mod sample;
 mod shutdown;

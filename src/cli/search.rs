@@ -91,7 +91,14 @@ impl Search {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let channel = self.server.connect().await?;
         let vector = match (&self.row_id, &self.vector_file) {
-            (Some(key), _) => Some(self.stored_vector(channel.clone(), key).await?),
+            (Some(key), _) => {
+                let (vector, connection) = self.stored_vector(channel.clone(), key).await?;
+                print(&format!(
+                    "vector of the row with {} {key}, read from {connection}\n",
+                    self.id_column
+                ))?;
+                Some(vector)
+            }
             (None, Some(file)) => Some(vector::read(file)?),
             (None, None) => None,
         };
@@ -143,8 +150,12 @@ impl Search {
         }
     }
 
-    /// The vector of the row with that key.
-    async fn stored_vector(&self, channel: Channel, key: &str) -> Result<Vec<f32>, CliError> {
+    /// The vector of the row with that key, and the connection that had it.
+    async fn stored_vector(
+        &self,
+        channel: Channel,
+        key: &str,
+    ) -> Result<(Vec<f32>, String), CliError> {
         let describe = v1::DescribeTableRequest {
             table: self.table.clone(),
         };
@@ -168,7 +179,10 @@ impl Search {
             table: self.table.clone(),
             key_columns: vec![self.id_column.clone()],
             keys: vec![v1::Row {
-                values: vec![values::key(key, id)],
+                values: vec![
+                    values::key(key, id)
+                        .map_err(|problem| CliError::Usage(format!("--row-id: {problem}")))?,
+                ],
             }],
             columns: vec![column.clone()],
             row_format: v1::RowFormat::ArrowIpc.into(),
@@ -181,7 +195,8 @@ impl Search {
             row.ok_or_else(|| CliError::Data(format!("no row has {} {key}", self.id_column)))?;
         let vectors = row.column_by_name(&column);
         let vector = vector::at(required(vectors, "vector column")?, 0)?;
-        vector.ok_or_else(|| CliError::Data(format!("the row's {column} is null")))
+        let vector = vector.ok_or_else(|| CliError::Data(format!("the row's {column} is null")))?;
+        Ok((vector, answer.served.unwrap_or_default().connection))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use arrow::{
     array::{Array, ArrayRef, RecordBatch},
-    datatypes::DataType,
+    datatypes::{DataType, Schema},
     ipc::reader::StreamReader,
     util::display::{ArrayFormatter, FormatOptions},
 };
@@ -17,7 +17,8 @@ const CELL_LETTERS: usize = 60;
 /// Numbers of a vector that are shown.
 const VECTOR_NUMBERS: usize = 3;
 
-/// The columns that a search adds. They come first, with four decimals.
+/// The columns that a search adds. They come first, in this order, with four
+/// decimals.
 const SCORES: [&str; 3] = ["_relevance_score", "_distance", "_score"];
 
 /// The batches of an Arrow IPC stream.
@@ -36,9 +37,7 @@ pub(super) fn render(batches: &[RecordBatch]) -> Result<Table, CliError> {
         return Ok(table);
     };
     let schema = first.schema();
-    let (mut order, others): (Vec<usize>, Vec<usize>) = (0..schema.fields().len())
-        .partition(|i| SCORES.contains(&schema.field(*i).name().as_str()));
-    order.extend(others);
+    let order = order(&schema);
     table.set_header(order.iter().map(|i| printable(schema.field(*i).name())));
     for batch in batches {
         let columns = order
@@ -52,6 +51,23 @@ pub(super) fn render(batches: &[RecordBatch]) -> Result<Table, CliError> {
         }
     }
     Ok(table)
+}
+
+/// Which columns are shown, in which order. A fused list has the one score that
+/// it is sorted by: LanceDB leaves distances and scores of the two searches mixed
+/// in its `_score`, which tells a person nothing.
+fn order(schema: &Schema) -> Vec<usize> {
+    let [fused, ..] = SCORES;
+    let scores = SCORES
+        .iter()
+        .filter_map(|name| schema.index_of(name).ok())
+        .take(match schema.column_with_name(fused) {
+            Some(_) => 1,
+            None => SCORES.len(),
+        });
+    let others =
+        (0..schema.fields().len()).filter(|i| !SCORES.contains(&schema.field(*i).name().as_str()));
+    scores.chain(others).collect()
 }
 
 fn cells(name: &str, column: &ArrayRef) -> Result<Vec<String>, CliError> {
@@ -176,6 +192,18 @@ mod tests {
         );
         assert_eq!(lines[2][1..5], ["1.0000", "", "[31mred", ""]);
         assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn a_fused_list_shows_the_score_that_it_is_sorted_by() {
+        let column = |x: f32| -> ArrayRef { Arc::new(Float32Array::from(vec![x])) };
+        let names = ["_score", "id", "_distance", "_relevance_score"];
+        let batch = RecordBatch::try_from_iter(names.map(|n| (n, column(1.0)))).unwrap();
+        assert_eq!(order(&batch.schema()), [3, 1]);
+        assert_eq!(
+            order(&batch.project(&[0, 1, 2]).unwrap().schema()),
+            [2, 0, 1]
+        );
     }
 
     #[test]

@@ -34,15 +34,37 @@ fn number(text: &str) -> Option<Kind> {
     int.or_else(uint).or_else(double)
 }
 
-/// A key of a column: text where the column is text, else as [`parse`] reads it.
-pub(super) fn key(text: &str, column: &v1::Field) -> v1::Value {
-    use v1::TypeKind;
+/// A key of a column: text where the column is text, a whole number where it
+/// holds those, else as [`parse`] reads it.
+///
+/// # Errors
+/// What is wrong, when the column holds whole numbers and the text is none.
+pub(super) fn key(text: &str, column: &v1::Field) -> Result<v1::Value, String> {
+    use v1::TypeKind as K;
     let kind = column.r#type.as_ref().map(v1::DataType::kind);
-    match kind {
-        Some(TypeKind::Utf8 | TypeKind::LargeUtf8) => v1::Value {
+    let value = parse(text);
+    match (kind, &value.kind) {
+        (Some(K::Utf8 | K::LargeUtf8), _) => Ok(v1::Value {
             kind: Some(Kind::StringValue(text.into())),
-        },
-        _ => parse(text),
+        }),
+        (_, Some(Kind::IntValue(_) | Kind::UintValue(_))) => Ok(value),
+        (
+            Some(
+                K::Int8
+                | K::Int16
+                | K::Int32
+                | K::Int64
+                | K::Uint8
+                | K::Uint16
+                | K::Uint32
+                | K::Uint64,
+            ),
+            _,
+        ) => Err(format!(
+            "'{text}' is no whole number, which column {} holds",
+            column.name
+        )),
+        _ => Ok(value),
     }
 }
 
@@ -67,5 +89,23 @@ mod tests {
         ] {
             assert_eq!(parse(text).kind, Some(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn keys_have_the_type_of_their_column() {
+        let column = |kind: v1::TypeKind| v1::Field {
+            name: "id".into(),
+            r#type: Some(v1::DataType {
+                kind: kind.into(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let text = key("7", &column(v1::TypeKind::Utf8)).unwrap();
+        assert_eq!(text.kind, Some(Kind::StringValue("7".into())));
+        let number = key("7", &column(v1::TypeKind::Int64)).unwrap();
+        assert_eq!(number.kind, Some(Kind::IntValue(7)));
+        let problem = key("seven", &column(v1::TypeKind::Uint8)).unwrap_err();
+        assert!(problem.contains("'seven'"), "{problem}");
     }
 }

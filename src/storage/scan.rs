@@ -31,7 +31,11 @@ impl Snapshot {
             .scan_query(scan, max_filter_depth)?
             .limit(limit)
             .offset(offset);
-        self.run(&query).await
+        let batches = self.run(&query).await?;
+        match unselected(scan) {
+            extra if extra.is_empty() => Ok(batches),
+            extra => batches.without(&extra),
+        }
     }
 
     /// The plan of a scan.
@@ -118,7 +122,9 @@ impl Snapshot {
             query = query.only_if(filter::bind(filter, &self.schema, max_filter_depth)?);
         }
         if let Some(columns) = &scan.columns {
-            query = query.select(Select::Columns(columns.clone()));
+            // Lance cannot sort by a column that it does not answer.
+            let all = columns.iter().map(String::as_str).chain(unselected(scan));
+            query = query.select(Select::Columns(all.map(str::to_owned).collect()));
         }
         if scan.with_row_id {
             query = query.with_row_id();
@@ -152,6 +158,21 @@ impl Snapshot {
             .map_err(|e| error::in_table(&self.name, e))?;
         Ok(Batches::new(self.name.clone(), stream))
     }
+}
+
+/// The columns that a scan is sorted by and does not ask for, each once.
+fn unselected(scan: &Scan) -> Vec<&str> {
+    let Some(columns) = &scan.columns else {
+        return Vec::new();
+    };
+    let mut missing: Vec<&str> = Vec::new();
+    for by in &scan.order_by {
+        let name = by.column.as_str();
+        if !columns.iter().any(|c| c == name) && !missing.contains(&name) {
+            missing.push(name);
+        }
+    }
+    missing
 }
 
 /// `a IN (...)`, or for several columns `(a = 1 AND b = 2) OR ...`.

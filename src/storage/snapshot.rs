@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc, time::SystemTime};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use futures::{Stream, TryStreamExt};
+use futures::{Stream, TryStreamExt, future::ready};
 use lancedb::{Table, arrow::SendableRecordBatchStream};
 use tokio::sync::OnceCell;
 
@@ -69,6 +69,24 @@ impl Batches {
             schema,
             stream: Box::pin(stream),
         }
+    }
+
+    /// Them without some of their columns.
+    pub(super) fn without(self, columns: &[&str]) -> Result<Self> {
+        let internal = |e: arrow::error::ArrowError| Error::Internal(e.to_string());
+        let fields = self.schema.fields().iter().enumerate();
+        let indices: Vec<usize> = fields
+            .filter(|(_, field)| !columns.contains(&field.name().as_str()))
+            .map(|(i, _)| i)
+            .collect();
+        let schema = Arc::new(self.schema.project(&indices).map_err(internal)?);
+        let stream = self
+            .stream
+            .and_then(move |batch| ready(batch.project(&indices).map_err(internal)));
+        Ok(Self {
+            schema,
+            stream: Box::pin(stream),
+        })
     }
 
     /// Waits for all of them, or until they are more than `max_bytes`.

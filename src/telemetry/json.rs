@@ -18,6 +18,13 @@ use tracing_subscriber::{
 /// Fields under this prefix are instructions to the trace exporter.
 const FOR_TRACES: &str = "otel.";
 
+/// What the `log` crate's bridge adds to an event of a library: its target, and
+/// where in the source it is, which names folders of the machine that built it.
+const BRIDGE: &str = "log.";
+
+/// The true target of a bridged event. tracing's own target for it is `log`.
+const BRIDGED_TARGET: &str = "log.target";
+
 /// The format. The fields of spans must be formatted with [`JsonFields`].
 pub(super) struct Flat;
 
@@ -72,19 +79,21 @@ impl Fields {
     fn line(mut self, event: &Event<'_>) -> serde_json::Result<String> {
         let metadata = event.metadata();
         let message = self.0.remove("message");
+        let bridged = self.0.remove(BRIDGED_TARGET);
+        let target = bridged.as_ref().and_then(Value::as_str);
         let mut line = Vec::with_capacity(256);
         let mut json = serde_json::Serializer::new(&mut line);
         let mut map = json.serialize_map(None)?;
         let time = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
         map.serialize_entry("time", &time)?;
         map.serialize_entry("level", metadata.level().as_str())?;
-        map.serialize_entry("target", metadata.target())?;
+        map.serialize_entry("target", target.unwrap_or(metadata.target()))?;
         if let Some(message) = message {
             map.serialize_entry("message", &message)?;
         }
         for (name, value) in &self.0 {
             // A field may not pretend to be one of the four above.
-            if !matches!(name.as_str(), "time" | "level" | "target") {
+            if !matches!(name.as_str(), "time" | "level" | "target") && !name.starts_with(BRIDGE) {
                 map.serialize_entry(name, value)?;
             }
         }
@@ -189,6 +198,22 @@ mod tests {
         let time = line["time"].as_str().unwrap();
         assert!(chrono::DateTime::parse_from_rfc3339(time).is_ok(), "{time}");
         assert!(text.starts_with("{\"time\":"), "{text}");
+    }
+
+    #[test]
+    fn a_library_that_uses_log_is_named_without_its_source_file() {
+        let text = logged(|| {
+            tracing::warn!(
+                "log.target" = "lance::io",
+                "log.file" = "/home/u/lance/src/io.rs",
+                "log.line" = 7,
+                "slow"
+            );
+        });
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["target"], "lance::io");
+        assert_eq!(line["message"], "slow");
+        assert_eq!(line.as_object().unwrap().len(), 4, "{text}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arrow::datatypes::Schema;
 use clap::ValueEnum;
 use futures::{Stream, stream};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -73,12 +74,14 @@ enum Mode {
 impl Import {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let channel = self.server.connect().await?;
-        let there = if self.if_missing {
-            self.describe(channel.clone()).await?
-        } else {
-            None
+        let there = match self.if_missing || !self.index.is_empty() {
+            true => self.describe(channel.clone()).await?,
+            false => None,
         };
-        if let Some(table) = there.filter(|table| table.num_rows > 0) {
+        if let Some(table) = &there
+            && self.if_missing
+            && table.num_rows > 0
+        {
             print(&format!(
                 "{}: exists with {} rows, nothing loaded\n",
                 self.table, table.num_rows
@@ -89,7 +92,7 @@ impl Import {
             });
             return self.build_indexes(channel, missing).await;
         }
-        self.load(channel.clone()).await?;
+        self.load(channel.clone(), there.as_ref()).await?;
         self.build_indexes(channel, self.index.iter()).await
     }
 
@@ -108,12 +111,17 @@ impl Import {
         }
     }
 
-    async fn load(&self, channel: Channel) -> Result<(), CliError> {
+    async fn load(
+        &self,
+        channel: Channel,
+        there: Option<&v1::DescribeTableResponse>,
+    ) -> Result<(), CliError> {
         let mut sources = self.open()?;
         let Some(first) = sources.first_mut().map(Source::next).transpose()?.flatten() else {
             return Err(CliError::Usage("the first file has no rows".into()));
         };
         let converter = Converter::new(&first, &self.vector).map_err(CliError::Usage)?;
+        self.check_indexes(converter.schema(), there)?;
         if self.create || self.if_missing {
             let schema = chunks::schema_ipc(converter.schema())?;
             let request = v1::CreateTableRequest {
@@ -147,6 +155,26 @@ impl Import {
             answer.version,
             rows as f64 / seconds.max(1e-9),
         ))
+    }
+
+    /// Refuses an index on a column that neither the files nor the table have,
+    /// while there is nothing to undo yet.
+    fn check_indexes(
+        &self,
+        files: &Schema,
+        there: Option<&v1::DescribeTableResponse>,
+    ) -> Result<(), CliError> {
+        let table = there.and_then(|table| table.schema.as_ref());
+        for index in &self.index {
+            let column = index.column.split('.').next().unwrap_or_default();
+            let known = files.column_with_name(column).is_some()
+                || table.is_some_and(|s| s.fields.iter().any(|field| field.name == column));
+            if !known {
+                let problem = format!("--index {}: there is no column {column}", index.column);
+                return Err(CliError::Usage(problem));
+            }
+        }
+        Ok(())
     }
 
     /// Opens all files, so that a name with a fault is found before anything is

@@ -54,7 +54,7 @@ impl Format {
             "csv" => Ok(Format::Csv),
             "jsonl" | "ndjson" => Ok(Format::Jsonl),
             _ => Err(CliError::Usage(format!(
-                "--format: say what {} is",
+                "{}: the name does not tell the format: give it with --format",
                 path.display()
             ))),
         }

@@ -217,5 +217,5 @@ async fn import_without_server(file: &Path, arguments: &[&str]) -> Result<(), Cl
         panic!("another command");
     };
     let nowhere = client::endpoint("127.0.0.1:1").unwrap().connect_lazy();
-    command.load(nowhere).await
+    command.load(nowhere, None).await
 }

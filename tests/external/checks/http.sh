@@ -22,10 +22,12 @@ for connection in primary replica-1 replica-2; do
     grep -q "\"$connection\"" "$DATA/body" || fail "/health/deep does not name $connection: $(cat "$DATA/body")"
 done
 
-code /metrics >/dev/null
+# Row counts are sampled every 5 s.
+sampled() { code /metrics >/dev/null && grep -q '^lancedb_table_rows{table="packages"} 2000$' "$DATA/body"; }
+wait_until 15 sampled || fail "lancedb_table_rows was not 2000 within 15 s: $(grep lancedb_table_rows "$DATA/body")"
 promtool check metrics <"$DATA/body" || fail "promtool found fault with /metrics"
 for name in grpc_server_started_total grpc_server_handled_total grpc_server_handling_seconds_bucket \
-    lancedb_search_requests_total lancedb_search_latency_seconds_bucket lancedb_table_rows \
+    lancedb_search_requests_total lancedb_search_latency_seconds_bucket \
     lancegate_build_info process_resident_memory_bytes; do
     grep -q "^$name" "$DATA/body" || fail "/metrics has no $name"
 done

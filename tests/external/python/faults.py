@@ -50,8 +50,8 @@ def requests(gate):
         table=TABLE, query=search.Query(limit=1)
     ), INVALID, "query"
     yield "no query", find, search.SearchRequest(table=TABLE), INVALID, "query"
-    yield "unknown column", find, near(columns=["nope"]), INVALID, "columns"
-    yield "unknown vector column", find, near(vector_column="nope"), INVALID, "vector_column"
+    yield "unknown column", find, near(columns=["nope"]), MISSING, "nope"
+    yield "unknown vector column", find, near(vector_column="nope"), MISSING, "nope"
     yield "vector column that is none", find, near(vector_column="title"), INVALID, "vector_column"
     yield "filter that does not parse", count, counting("id ="), INVALID, "filter"
     yield "filter of an unknown column", count, counting("nope = 1"), INVALID, "filter"
