@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use lancegate::cli::Cli;
 
 /// glibc's arenas let the memory of a LanceDB process grow without need.
+#[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -84,8 +84,12 @@ impl<T> From<tonic::Request<T>> for Call<T> {
     }
 }
 
+/// Answers below this many encoded bytes are never compressed: on the few packets
+/// of a top-ten list it saves less time than it takes.
+const COMPRESS_FROM: usize = 4 << 10;
+
 /// Answers a call: who served it goes into the message by `build`.
-pub(super) fn answer<A, M>(
+pub(super) fn answer<A, M: prost::Message>(
     extensions: &Extensions,
     table: &str,
     outcome: Result<(A, Served)>,
@@ -96,7 +100,14 @@ pub(super) fn answer<A, M>(
         Ok((message, served))
     });
     match built {
-        Ok((message, served)) => Ok(reply(extensions, table, &served, message)),
+        Ok((message, served)) => {
+            let is_small = message.encoded_len() < COMPRESS_FROM;
+            let mut response = reply(extensions, table, &served, message);
+            if is_small {
+                response.disable_compression();
+            }
+            Ok(response)
+        }
         Err(error) => Err(refuse(extensions, table, &error)),
     }
 }
@@ -124,5 +135,48 @@ impl Api {
             lag: Lag::default(),
         };
         Ok((written, served))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::codec::SingleMessageCompressionOverride;
+
+    use super::*;
+    use crate::{
+        domain::{
+            Role,
+            view::{Policy, Route},
+        },
+        proto::v1::ExplainResponse,
+    };
+
+    #[test]
+    fn only_small_answers_are_sent_as_they_are() {
+        let served = Served {
+            route: Route {
+                connection: 0,
+                name: "primary".into(),
+                role: Role::Primary,
+                policy: Policy::NoReplicas,
+            },
+            version: 1,
+            lag: Lag::default(),
+        };
+        for (length, disabled) in [(100, true), (COMPRESS_FROM, false)] {
+            let outcome = Ok(("x".repeat(length), served.clone()));
+            let response = answer(&Extensions::new(), "t", outcome, |plan, served| {
+                Ok(ExplainResponse {
+                    plan,
+                    served: Some(served),
+                })
+            });
+            let response = response.unwrap();
+            let found = response
+                .extensions()
+                .get::<SingleMessageCompressionOverride>();
+            let expected = disabled.then_some(SingleMessageCompressionOverride::Disable);
+            assert_eq!(found.copied(), expected, "{length}");
+        }
     }
 }

@@ -72,8 +72,16 @@ impl Snapshot {
         if search.with_row_id {
             base = base.with_row_id();
         }
-        if let Some(columns) = &search.columns {
-            base = base.select(Select::Columns(columns.clone()));
+        if let Some(mut columns) = search.columns {
+            // Lance adds it anyway, and warns of that in the log of every search.
+            // In a hybrid search each part has another one.
+            if !hybrid {
+                columns.push(match search.vectors.is_empty() {
+                    true => "_score".to_owned(),
+                    false => "_distance".to_owned(),
+                });
+            }
+            base = base.select(Select::Columns(columns));
         }
         if let Some(full_text) = search.full_text {
             base =

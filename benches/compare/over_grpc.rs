@@ -1,0 +1,109 @@
+//! The same searches through lancegate, with its own load generator.
+
+use std::{net::SocketAddr, rc::Rc};
+
+use arrow::ipc::reader::StreamReader;
+use lancegate::{
+    cli::load::{self, Load, Until},
+    proto::v1::{
+        Query, RowFormat, SearchRequest, Vector, VectorBytes, VectorElement, rows::Format,
+        search_service_client::SearchServiceClient, vector::Data,
+    },
+};
+use tokio::runtime::Runtime;
+
+use crate::{
+    Result,
+    closed_loop::Sample,
+    dataset::TOP,
+    in_process::ids,
+    options::Pace,
+    rounds::{Knobs, System},
+    tables::TABLE,
+};
+
+/// A server to send searches to.
+pub struct OverGrpc {
+    name: String,
+    address: SocketAddr,
+    requests: Vec<SearchRequest>,
+    connections: usize,
+    clients: Rc<Runtime>,
+}
+
+impl OverGrpc {
+    pub fn new(
+        name: impl Into<String>,
+        address: SocketAddr,
+        queries: &[Vec<f32>],
+        knobs: Knobs,
+        connections: usize,
+        clients: &Rc<Runtime>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            address,
+            requests: queries.iter().map(|query| request(query, knobs)).collect(),
+            connections,
+            clients: Rc::clone(clients),
+        }
+    }
+}
+
+impl System for OverGrpc {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn measure(&self, concurrency: usize, pace: Pace) -> Result<Sample> {
+        let load = Load {
+            address: self.address.to_string(),
+            connections: self.connections.min(concurrency),
+            concurrency,
+            warmup: pace.warmup,
+            until: Until::Elapsed(pace.measured),
+            requests: self.requests.clone(),
+        };
+        self.clients.block_on(load::run(&load))?.try_into()
+    }
+
+    fn answers(&self) -> Result<Vec<Vec<i64>>> {
+        self.clients.block_on(async {
+            let url = format!("http://{}", self.address);
+            let mut client = SearchServiceClient::connect(url).await?;
+            let mut answers = Vec::new();
+            for request in &self.requests {
+                let answer = client.search(request.clone()).await?.into_inner();
+                let Some(Format::ArrowIpc(rows)) = answer.rows.and_then(|rows| rows.format) else {
+                    return Err("the answer is not Arrow IPC".into());
+                };
+                let batches = StreamReader::try_new(&rows[..], None)?
+                    .collect::<std::result::Result<Vec<_>, _>>()?;
+                answers.push(ids(&batches)?);
+            }
+            Ok(answers)
+        })
+    }
+}
+
+fn request(query: &[f32], knobs: Knobs) -> SearchRequest {
+    let bytes: Vec<u8> = query.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let vector = Vector {
+        data: Some(Data::Bytes(VectorBytes {
+            element: VectorElement::F32.into(),
+            data: bytes.into(),
+        })),
+    };
+    SearchRequest {
+        table: TABLE.into(),
+        query: Some(Query {
+            vectors: vec![vector],
+            limit: TOP as u32,
+            nprobes: knobs.nprobes,
+            refine_factor: Some(knobs.refine_factor),
+            columns: vec!["id".into(), "title".into()],
+            ..Default::default()
+        }),
+        row_format: RowFormat::ArrowIpc.into(),
+    }
+}
