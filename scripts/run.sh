@@ -69,11 +69,11 @@ search_three_ways() {
     local before after
     before="$(status_says "$GRPC" reads -c)"
     show "a vector search: packages like libopendbx1, a database access library" \
-        packages --row-id "$ROW" --id-column id --limit 5 --columns id,package,title
+        packages --row-id "$ROW" --limit 5 --columns id,package,title
     show "a full-text search" \
         packages --text database --limit 5 --columns id,package,title
     show "a hybrid search: both at once, fused by rank" \
-        packages --row-id "$ROW" --id-column id --text database --limit 5 --columns id,package,title
+        packages --row-id "$ROW" --text database --limit 5 --columns id,package,title
     after="$(status_says "$GRPC" reads -c)"
     echo
     say "reads answered by each replica: $before before, $after now"

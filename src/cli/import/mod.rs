@@ -8,6 +8,7 @@ mod source;
 mod tests;
 
 use std::{
+    fmt,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -15,7 +16,7 @@ use std::{
 use arrow::datatypes::Schema;
 use clap::ValueEnum;
 use futures::{Stream, stream};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Code, transport::Channel};
 
@@ -273,15 +274,21 @@ fn progress(sources: &[Source]) -> ProgressBar {
     let (bar, template) = match total {
         Some(rows) => (
             ProgressBar::new(rows),
-            "{wide_bar} {human_pos}/{human_len} rows, {per_sec}, {eta} left",
+            "{wide_bar} {human_pos}/{human_len} rows, {rate}, {eta} left",
         ),
         None => (
             ProgressBar::new_spinner(),
-            "{spinner} {human_pos} rows, {per_sec}",
+            "{spinner} {human_pos} rows, {rate}",
         ),
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+        // indicatif's own rate has four decimals.
+        bar.set_style(
+            style.with_key("rate", |state: &ProgressState, to: &mut dyn fmt::Write| {
+                // Nothing is left to be done when the bar cannot be written.
+                let _ = write!(to, "{:.0} rows/s", state.per_sec());
+            }),
+        );
     }
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
