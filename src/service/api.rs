@@ -37,6 +37,7 @@ pub(super) fn refuse(extensions: &Extensions, table: &str, error: &Error) -> Sta
     note(extensions, table, None);
     if let Error::Internal(detail) = error {
         tracing::error!(detail = %detail, "internal error");
+       
     }
     wire::status::status(error)
 }
