@@ -73,12 +73,16 @@ impl Upload {
         if first.is_empty() {
             return Err(Error::invalid("arrow_ipc", "is required"));
         }
+        let bytes = first.len() as u64;
+        if bytes > max_bytes {
+            return Err(too_large(max_bytes));
+        }
         let (schema, batches) = decode_stream(first.clone(), "arrow_ipc")?;
         Ok(Self {
             schema,
             first: batches,
             max_bytes,
-            bytes: first.len() as u64,
+            bytes,
         })
     }
 
@@ -112,6 +116,10 @@ impl Upload {
     }
 }
 
+fn too_large(max_bytes: u64) -> Error {
+    Error::TooLarge(format!("an import may have {max_bytes} bytes"))
+}
+
 fn cut_off() -> Error {
     Error::Unavailable {
         reason: "IMPORT_CUT_OFF",
@@ -139,8 +147,7 @@ impl Feed {
             };
             self.upload.bytes += message.arrow_ipc.len() as u64;
             if self.upload.bytes > self.upload.max_bytes {
-                let text = format!("an import may have {} bytes", self.upload.max_bytes);
-                return Err(Error::TooLarge(text));
+                return Err(too_large(self.upload.max_bytes));
             }
             let (schema, next) = decode_stream(message.arrow_ipc, "arrow_ipc")?;
             if schema.fields() != self.upload.schema.fields() {

@@ -35,6 +35,21 @@ pub(super) fn in_table(table: &TableName, error: lancedb::Error) -> Error {
     }
 }
 
+/// Where LanceDB only knows that an input was wrong, here it was this field.
+pub(super) fn about(field: &str, error: Error) -> Error {
+    match error {
+        Error::Invalid(mut violations) => {
+            for violation in &mut violations {
+                if violation.field == "request" {
+                    violation.field = field.to_owned();
+                }
+            }
+            Error::Invalid(violations)
+        }
+        other => other,
+    }
+}
+
 /// Any error of LanceDB.
 pub(super) fn from_lancedb(error: lancedb::Error) -> Error {
     use lancedb::Error as L;
@@ -214,14 +229,35 @@ fn log_detail(error: &dyn StdError) {
 
 /// Takes the source locations and paths out of a text of Lance: everything from
 /// ", /path/to/file.rs:1:2" on, and "location: ..." likewise.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let mut end = text.len();
-    for mark in [", location:", ", /", ", rust/", " at /"] {
+    for mark in [
+        ", location:",
+        ", /",
+        ", rust/",
+        " at /",
+        ": /",
+        " in schema:\n",
+    ] {
         if let Some(at) = text.find(mark) {
             end = end.min(at);
         }
     }
-    text[..end].trim().trim_end_matches('.').to_owned()
+    without_values(text[..end].trim().trim_end_matches('.'))
+}
+
+/// Takes out the value that Arrow quotes where it cannot be converted: it may be
+/// a row's.
+fn without_values(text: &str) -> String {
+    for mark in ["Cannot cast string '", "Error parsing timestamp from '"] {
+        if let Some(at) = text.find(mark) {
+            let (before, value) = text.split_at(at + mark.len());
+            // The value may have a quote itself: the last one ends it.
+            let after = value.rfind('\'').map_or("'", |end| &value[end..]);
+            return format!("{before}…{after}");
+        }
+    }
+    text.to_owned()
 }
 
 #[cfg(test)]
@@ -233,5 +269,8 @@ mod tests {
         let text = "Column 'x' does not exist, /home/u/.cargo/lance-14/src/scanner.rs:10:5";
         assert_eq!(clean(text), "Column 'x' does not exist");
         assert_eq!(clean("plain."), "plain");
+        let text = "Cast error: Cannot cast string 'it's me' to value of Int32 type";
+        let clear = "Cast error: Cannot cast string '…' to value of Int32 type";
+        assert_eq!(clean(text), clear);
     }
 }

@@ -8,9 +8,13 @@ use lancedb::table::{
     OptimizeOptions as IndexOptions,
 };
 
-use super::{Handle, error, filter};
+use super::{
+    Handle, error,
+    filter::{Bound, blame},
+    handle::must_have,
+};
 use crate::domain::{
-    Error, Filter, Resource, Result,
+    Error, Resource, Result,
     table::{
         ColumnAlteration, NewColumns, OptimizeOptions, OptimizeStats, VersionInfo, VersionRef,
     },
@@ -20,6 +24,8 @@ impl Handle {
     /// Adds columns. Answers the new version.
     pub async fn add_columns(&self, columns: NewColumns, max_filter_depth: usize) -> Result<u64> {
         let schema = self.schema().await?;
+        // What is wrong with the values of one of several nobody tells.
+        let mut only = None;
         let transform = match columns {
             NewColumns::Nulls(new) => {
                 for (i, field) in new.fields().iter().enumerate() {
@@ -37,12 +43,10 @@ impl Handle {
             NewColumns::Computed(columns) => {
                 for (i, (name, sql)) in columns.iter().enumerate() {
                     self.must_be_new(&schema, name)?;
-                    let expression = Filter {
-                        field: format!("computed.columns[{i}].expression"),
-                        sql: sql.clone(),
-                        params: Vec::new(),
-                    };
-                    filter::bind_unchecked(&expression, max_filter_depth)?;
+                    let field = format!("computed.columns[{i}].expression");
+                    let expression = Bound::expression(field, sql, max_filter_depth)?;
+                    expression.check_value(&schema, None)?;
+                    only = Some(expression).filter(|_| columns.len() == 1);
                 }
                 NewColumnTransform::SqlExpressions(columns)
             }
@@ -53,7 +57,7 @@ impl Handle {
             .transform(transform)
             .execute()
             .await
-            .map_err(|e| error::in_table(&self.name, e))?;
+            .map_err(|e| error::about("computed.columns", blame(&self.name, only.as_ref(), e)))?;
         Ok(added.version)
     }
 
@@ -72,10 +76,7 @@ impl Handle {
         let schema = self.schema().await?;
         let mut changes = Vec::with_capacity(alterations.len());
         for alteration in alterations {
-            let root = alteration.path.split('.').next().unwrap_or_default();
-            if schema.column_with_name(root).is_none() {
-                return Err(Error::not_found(Resource::Column, alteration.path));
-            }
+            must_have(&schema, &alteration.path)?;
             let mut change = LanceAlteration::new(alteration.path);
             if let Some(name) = alteration.rename {
                 change = change.rename(name);
@@ -92,7 +93,7 @@ impl Handle {
             .table
             .alter_columns(&changes)
             .await
-            .map_err(|e| error::in_table(&self.name, e))?;
+            .map_err(|e| error::about("alterations", error::in_table(&self.name, e)))?;
         Ok(altered.version)
     }
 
@@ -100,17 +101,14 @@ impl Handle {
     pub async fn drop_columns(&self, columns: &[String]) -> Result<u64> {
         let schema = self.schema().await?;
         for column in columns {
-            let root = column.split('.').next().unwrap_or_default();
-            if schema.column_with_name(root).is_none() {
-                return Err(Error::not_found(Resource::Column, column));
-            }
+            must_have(&schema, column)?;
         }
         let names: Vec<&str> = columns.iter().map(String::as_str).collect();
         let dropped = self
             .table
             .drop_columns(&names)
             .await
-            .map_err(|e| error::in_table(&self.name, e))?;
+            .map_err(|e| error::about("columns", error::in_table(&self.name, e)))?;
         Ok(dropped.version)
     }
 

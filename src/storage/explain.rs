@@ -2,7 +2,11 @@
 
 use lancedb::query::{ExecutableQuery, QueryBase, VectorQuery, VectorQueryRequest};
 
-use super::{Snapshot, error, query::Prepared};
+use super::{
+    Snapshot, error,
+    filter::{Bound, blame},
+    query::{Prepared, PreparedQuery},
+};
 use crate::domain::{Error, Result, search::Search};
 
 impl Snapshot {
@@ -15,18 +19,22 @@ impl Snapshot {
         max_filter_depth: usize,
     ) -> Result<String> {
         let hybrid = search.full_text.is_some() && !search.vectors.is_empty();
-        match self.prepare(search, max_filter_depth).await? {
-            Prepared::Text(query) => self.plan(&*query, analyze, verbose).await,
-            Prepared::Vector(query) if !hybrid => self.plan(&*query, analyze, verbose).await,
-            Prepared::Vector(query) => {
+        let Prepared { query, filter } = self.prepare(search, max_filter_depth).await?;
+        let filter = filter.as_ref();
+        match query {
+            PreparedQuery::Text(query) => self.plan(&*query, filter, analyze, verbose).await,
+            PreparedQuery::Vector(query) if !hybrid => {
+                self.plan(&*query, filter, analyze, verbose).await
+            }
+            PreparedQuery::Vector(query) => {
                 let text = query.clone().into_plain();
                 let mut request = query.into_request();
                 request.base.full_text_search = None;
                 let vector = self.vector_leg(request)?;
                 Ok(format!(
                     "vector search:\n{}\nfull-text search:\n{}",
-                    self.plan(&vector, analyze, verbose).await?,
-                    self.plan(&text, analyze, verbose).await?
+                    self.plan(&vector, filter, analyze, verbose).await?,
+                    self.plan(&text, filter, analyze, verbose).await?
                 ))
             }
         }
@@ -35,6 +43,7 @@ impl Snapshot {
     pub(super) async fn plan(
         &self,
         query: &impl ExecutableQuery,
+        filter: Option<&Bound>,
         analyze: bool,
         verbose: bool,
     ) -> Result<String> {
@@ -43,7 +52,7 @@ impl Snapshot {
         } else {
             query.explain_plan(verbose).await
         };
-        let plan = plan.map_err(|e| error::in_table(&self.name, e))?;
+        let plan = plan.map_err(|e| blame(&self.name, filter, e))?;
         Ok(without_paths(&plan, &format!("{}.lance", self.name)))
     }
 

@@ -3,23 +3,21 @@
 //!
 //! LanceDB has no bind parameters, so values are bound on the level of tokens:
 //! a placeholder is one token and becomes literal tokens, which no later step
-//! can read as anything else. That also keeps them out of error texts.
+//! can read as anything else.
+
+mod blame;
+mod shape;
 
 use std::any::TypeId;
 
-use arrow::datatypes::SchemaRef;
-use lance_datafusion::planner::Planner;
 use lancedb::datafusion::sql::sqlparser::{
     dialect::{Dialect, GenericDialect},
     parser::Parser,
     tokenizer::{Token, Tokenizer, Whitespace},
 };
 
+pub(super) use self::blame::blame;
 use crate::domain::{Error, Filter, Result, Scalar};
-
-/// Most operators in one expression: a chain of them becomes a tree of that
-/// depth, which the planner walks recursively.
-const MAX_OPERATORS: usize = 1_000;
 
 /// LanceDB's reading of SQL: the generic dialect, where both double quotes and
 /// backticks delimit names.
@@ -41,130 +39,77 @@ impl Dialect for FilterDialect {
     }
 }
 
-/// The SQL of a filter with its values bound, checked against the columns of
-/// `schema`, nested at most `max_depth` deep.
-pub(super) fn bind(filter: &Filter, schema: &SchemaRef, max_depth: usize) -> Result<String> {
-    let sql = bind_unchecked(filter, max_depth)?;
-    // Lance parses a filter as the end of a statement; what it would pass over
-    // or panic on has been stopped above.
-    Planner::new(SchemaRef::clone(schema))
-        .parse_filter(&canonical(&sql, filter)?)
-        .map_err(|e| invalid(filter, &describe(e)))?;
-    Ok(sql)
+/// One expression with its values bound, and nothing that Lance would read as
+/// more than that. Whether its columns and types are right LanceDB finds out:
+/// [`blame`] and [`Bound::check_filter`] tell the client.
+#[derive(Debug)]
+pub(super) struct Bound {
+    /// Path of the text in the request.
+    field: String,
+    /// For LanceDB.
+    pub(super) sql: String,
 }
 
-/// The same for an expression whose columns are not those of one table.
-pub(super) fn bind_unchecked(filter: &Filter, max_depth: usize) -> Result<String> {
-    let tokens = Tokenizer::new(&FilterDialect::default(), &filter.sql)
-        .with_unescape(false)
-        .tokenize()
-        .map_err(|e| invalid(filter, &format!("cannot be parsed: {e}")))?;
-    check_shape(filter, &tokens, max_depth)?;
-    let tokens = bind_tokens(filter, tokens)?;
-    let sql: String = tokens.iter().map(Token::to_string).collect();
-    one_expression(filter, &sql)?;
-    Ok(sql)
-}
+impl Bound {
+    /// A filter, nested at most `max_depth` deep.
+    pub(super) fn filter(filter: &Filter, max_depth: usize) -> Result<Self> {
+        let field = format!("{}.sql", filter.field);
+        let tokens = read(&field, &filter.sql)?;
+        shape::check(&field, &tokens, max_depth)?;
+        let bound = bind_tokens(filter, &field, tokens)?;
+        Self::of(field, &bound)
+    }
 
-/// SQL text for a value.
-pub(super) fn literal(value: &Scalar, field: &str) -> Result<String> {
-    let filter = Filter {
-        field: field.to_owned(),
-        sql: String::new(),
-        params: Vec::new(),
-    };
-    Ok(match value {
-        Scalar::List(items) => {
-            let items: Result<Vec<_>> = items.iter().map(|item| literal(item, field)).collect();
-            format!("[{}]", items?.join(", "))
+    /// An expression without values. `field` is its path.
+    pub(super) fn expression(field: String, sql: &str, max_depth: usize) -> Result<Self> {
+        let tokens = read(&field, sql)?;
+        shape::check(&field, &tokens, max_depth)?;
+        if let Some(name) = tokens.iter().find(|t| matches!(t, Token::Placeholder(_))) {
+            let text = format!("has a placeholder, {name}, and there are no values for it");
+            return Err(Error::invalid(field, text));
         }
-        one => literal_tokens(&filter, one)?
-            .iter()
-            .map(Token::to_string)
-            .collect(),
-    })
-}
+        Self::of(field, &tokens)
+    }
 
-fn invalid(filter: &Filter, description: &str) -> Error {
-    Error::invalid(format!("{}.sql", filter.field), description)
-}
+    /// A value as an expression. `field` is its path.
+    pub(super) fn value(field: String, value: &Scalar) -> Result<Self> {
+        let tokens = literal_tokens(&field, value)?;
+        Self::of(field, &tokens)
+    }
 
-/// Refuses what would cost too much, and literals of dialects that Lance's
-/// planner does not know (it panics on them).
-fn check_shape(filter: &Filter, tokens: &[Token], max_depth: usize) -> Result<()> {
-    let (mut depth, mut operators, mut nots) = (0usize, 0usize, 0usize);
-    for token in tokens {
-        match token {
-            Token::LParen | Token::LBracket => {
-                depth += 1;
-                if depth > max_depth {
-                    let text = format!("nests deeper than {max_depth} levels");
-                    return Err(invalid(filter, &text));
-                }
-            }
-            Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
-            Token::Word(word) if word.quote_style.is_none() => {
-                match word.value.to_ascii_uppercase().as_str() {
-                    "AND" | "OR" => {
-                        operators += 1;
-                        nots = 0;
-                    }
-                    "NOT" | "CASE" => {
-                        operators += 1;
-                        nots += 1;
-                        if nots > max_depth {
-                            let text = format!("nests deeper than {max_depth} levels");
-                            return Err(invalid(filter, &text));
-                        }
-                    }
-                    "SELECT" => return Err(invalid(filter, "may not have a subquery")),
-                    _ => {}
-                }
-            }
-            Token::Number(..)
-            | Token::Word(_)
-            | Token::SingleQuotedString(_)
-            | Token::HexStringLiteral(_)
-            | Token::Placeholder(_)
-            | Token::Comma
-            | Token::Period
-            | Token::Whitespace(Whitespace::Space | Whitespace::Newline | Whitespace::Tab) => {}
-            Token::Whitespace(_) => return Err(invalid(filter, "may not have comments")),
-            Token::SemiColon => return Err(invalid(filter, "must be one expression")),
-            Token::Eq
-            | Token::DoubleEq
-            | Token::Neq
-            | Token::Lt
-            | Token::Gt
-            | Token::LtEq
-            | Token::GtEq
-            | Token::Plus
-            | Token::Minus
-            | Token::Mul
-            | Token::Div
-            | Token::Mod
-            | Token::StringConcat
-            | Token::Ampersand
-            | Token::Pipe
-            | Token::Caret
-            | Token::ShiftLeft
-            | Token::ShiftRight
-            | Token::DoubleColon => operators += 1,
-            other => {
-                let text = format!("has a token that is not supported: {other}");
-                return Err(invalid(filter, &text));
-            }
-        }
-        if operators > MAX_OPERATORS {
-            let text = format!("has more than {MAX_OPERATORS} operators; IN takes long lists");
-            return Err(invalid(filter, &text));
+    fn of(field: String, tokens: &[Token]) -> Result<Self> {
+        let sql: String = tokens.iter().map(Token::to_string).collect();
+        let bound = Self { field, sql };
+        bound.one_expression()?;
+        Ok(bound)
+    }
+
+    /// Refuses what is more than one expression: Lance would read `true LIMIT 1`
+    /// as the end of its own statement.
+    fn one_expression(&self) -> Result<()> {
+        let cannot = |e| self.fault(&format!("cannot be parsed: {e}"));
+        let dialect = FilterDialect::default();
+        let mut parser = Parser::new(&dialect)
+            .try_with_sql(&self.sql)
+            .map_err(cannot)?;
+        parser.parse_expr().map_err(cannot)?;
+        match parser.peek_token().token {
+            Token::EOF => Ok(()),
+            _ => Err(self.fault("must be one expression")),
         }
     }
-    Ok(())
+}
+
+/// The tokens of an expression, with texts as they were written.
+fn read(field: &str, sql: &str) -> Result<Vec<Token>> {
+    Tokenizer::new(&FilterDialect::default(), sql)
+        .with_unescape(false)
+        .tokenize()
+        .map_err(|e| Error::invalid(field, format!("cannot be parsed: {e}")))
 }
 
 /// Puts literals in the place of `$1`, `$2`, ...
-fn bind_tokens(filter: &Filter, tokens: Vec<Token>) -> Result<Vec<Token>> {
+fn bind_tokens(filter: &Filter, field: &str, tokens: Vec<Token>) -> Result<Vec<Token>> {
     let mut used = vec![false; filter.params.len()];
     let mut bound = Vec::with_capacity(tokens.len());
     for token in tokens {
@@ -176,13 +121,14 @@ fn bind_tokens(filter: &Filter, tokens: Vec<Token>) -> Result<Vec<Token>> {
             .strip_prefix('$')
             .and_then(|digits| digits.parse::<usize>().ok())
             .and_then(|n| n.checked_sub(1))
-            .ok_or_else(|| invalid(filter, "placeholders are written $1, $2, ..."))?;
+            .ok_or_else(|| Error::invalid(field, "placeholders are written $1, $2, ..."))?;
         let Some(value) = filter.params.get(position) else {
             let text = format!("names {name}, and params has {}", filter.params.len());
-            return Err(invalid(filter, &text));
+            return Err(Error::invalid(field, text));
         };
         used[position] = true;
-        bound.extend(literal_tokens(filter, value)?);
+        let field = format!("{}.params[{position}]", filter.field);
+        bound.extend(literal_tokens(&field, value)?);
     }
     match used.iter().position(|used| !used) {
         None => Ok(bound),
@@ -193,7 +139,7 @@ fn bind_tokens(filter: &Filter, tokens: Vec<Token>) -> Result<Vec<Token>> {
     }
 }
 
-fn literal_tokens(filter: &Filter, value: &Scalar) -> Result<Vec<Token>> {
+fn literal_tokens(field: &str, value: &Scalar) -> Result<Vec<Token>> {
     // Parenthesised, so that `a -$1` is never a comment.
     let number = |text: String| {
         let (sign, digits) = match text.strip_prefix('-') {
@@ -235,7 +181,7 @@ fn literal_tokens(filter: &Filter, value: &Scalar) -> Result<Vec<Token>> {
         }
         Scalar::Timestamp { seconds, nanos } => {
             let time = chrono::DateTime::from_timestamp(*seconds, *nanos)
-                .ok_or_else(|| invalid(filter, "has a timestamp out of range"))?;
+                .ok_or_else(|| Error::invalid(field, "has a timestamp out of range"))?;
             let (digits, text) = match nanos {
                 0 => (0, time.format("%Y-%m-%dT%H:%M:%S")),
                 n if n % 1_000_000 == 0 => (3, time.format("%Y-%m-%dT%H:%M:%S%.3f")),
@@ -256,63 +202,10 @@ fn literal_tokens(filter: &Filter, value: &Scalar) -> Result<Vec<Token>> {
                 if i > 0 {
                     tokens.push(Token::Comma);
                 }
-                tokens.extend(literal_tokens(filter, item)?);
+                tokens.extend(literal_tokens(field, item)?);
             }
             tokens.push(Token::RParen);
             tokens
         }
     })
-}
-
-/// Refuses what is more than one expression: Lance would read `true LIMIT 1`
-/// as the end of its own statement.
-fn one_expression(filter: &Filter, sql: &str) -> Result<()> {
-    let cannot = |e: &dyn std::fmt::Display| invalid(filter, &format!("cannot be parsed: {e}"));
-    let dialect = FilterDialect::default();
-    let mut parser = Parser::new(&dialect)
-        .try_with_sql(sql)
-        .map_err(|e| cannot(&e))?;
-    parser.parse_expr().map_err(|e| cannot(&e))?;
-    match parser.peek_token().token {
-        Token::EOF => Ok(()),
-        _ => Err(invalid(filter, "must be one expression")),
-    }
-}
-
-/// What LanceDB makes of a filter before Lance sees it: names in double quotes
-/// become names in backticks.
-fn canonical(sql: &str, filter: &Filter) -> Result<String> {
-    let tokens = Tokenizer::new(&FilterDialect::default(), sql)
-        .with_unescape(false)
-        .tokenize()
-        .map_err(|e| invalid(filter, &format!("cannot be parsed: {e}")))?;
-    Ok(tokens
-        .into_iter()
-        .map(|token| match token {
-            Token::Word(word) if word.quote_style == Some('"') => {
-                let name = word.value.replace("\"\"", "\"").replace('`', "``");
-                format!("`{name}`")
-            }
-            other => other.to_string(),
-        })
-        .collect())
-}
-
-/// The planner's complaint without the filter itself, which it likes to quote:
-/// its literals may be secrets.
-fn describe(error: lance::Error) -> String {
-    match super::error::from_lance(error) {
-        Error::Invalid(violations) => violations
-            .into_iter()
-            .map(|v| match v.description.rsplit_once("filter expression ") {
-                Some((_, rest)) => match rest.split_once(": ") {
-                    Some((_, reason)) => reason.to_owned(),
-                    None => "cannot be resolved".to_owned(),
-                },
-                None => v.description,
-            })
-            .collect::<Vec<_>>()
-            .join("; "),
-        other => other.to_string(),
-    }
 }

@@ -1,9 +1,10 @@
 //! The newest version of a table, as the primary follows it.
 
+use arrow::datatypes::{DataType, Fields, Schema};
 use lancedb::Table;
 
 use super::{Snapshot, error};
-use crate::domain::{Result, TableName};
+use crate::domain::{Error, Resource, Result, TableName};
 
 /// A handle that writes, and that sees its own writes. Other writers' commits
 /// are seen after [`Handle::refresh`]. Clones share what they see.
@@ -54,5 +55,29 @@ impl Handle {
             .map_err(|e| error::in_table(&self.name, e.into()))?;
         let seen = dataset.manifest();
         Ok(newest.version != seen.version || newest.timestamp_nanos != seen.timestamp_nanos)
+    }
+}
+
+/// Refuses the name of a column that is not there; `a.b` is the child b of a.
+pub(super) fn must_have(schema: &Schema, column: &str) -> Result<()> {
+    fn has(fields: &Fields, path: &str) -> bool {
+        // A name may have a dot in it.
+        fields.iter().any(|field| {
+            let Some(rest) = path.strip_prefix(field.name().as_str()) else {
+                return false;
+            };
+            match (rest.strip_prefix('.'), field.data_type()) {
+                (None, _) => rest.is_empty(),
+                (Some(rest), DataType::Struct(children)) => has(children, rest),
+                (Some(rest), DataType::List(item) | DataType::LargeList(item)) => {
+                    has(&Fields::from(vec![item.clone()]), rest)
+                }
+                _ => false,
+            }
+        })
+    }
+    match has(schema.fields(), column) {
+        true => Ok(()),
+        false => Err(Error::not_found(Resource::Column, column)),
     }
 }

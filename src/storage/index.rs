@@ -18,7 +18,7 @@ use lancedb::{
     },
 };
 
-use super::{Handle, distance, error};
+use super::{Handle, distance, error, handle::must_have};
 use crate::domain::{
     Error, Resource, Result, TableName,
     index::{Fts, IndexInfo, IndexSpec},
@@ -191,10 +191,8 @@ impl Handle {
         replace: bool,
     ) -> Result<()> {
         let schema = self.schema().await?;
-        let root = column.split('.').next().unwrap_or(column);
-        if schema.column_with_name(column).is_none() && schema.column_with_name(root).is_none() {
-            return Err(Error::not_found(Resource::Column, column));
-        }
+        must_have(&schema, column)?;
+        let model = needs_model(&spec);
         let mut build = self
             .table
             .create_index(&[column], builder(spec)?)
@@ -202,10 +200,16 @@ impl Handle {
         if let Some(name) = index_name {
             build = build.name(name);
         }
-        build
-            .execute()
-            .await
-            .map_err(|e| in_index(error::in_table(&self.name, e)))
+        build.execute().await.map_err(|e| {
+            match error::about("index", error::in_table(&self.name, e)) {
+                // LanceDB's text is the path where it looked.
+                Error::Invalid(_) if model => Error::invalid(
+                    "index.fts.base_tokenizer",
+                    "needs a language model that this server does not have",
+                ),
+                other => other,
+            }
+        })
     }
 
     /// Drops an index.
@@ -239,17 +243,13 @@ impl Handle {
     }
 }
 
-/// Where LanceDB only knows that an input was wrong, here it was the index.
-fn in_index(error: Error) -> Error {
-    match error {
-        Error::Invalid(mut violations) => {
-            for violation in &mut violations {
-                if violation.field == "request" {
-                    violation.field = "index".into();
-                }
-            }
-            Error::Invalid(violations)
-        }
-        other => other,
+/// Whether an index cuts words by a language model, which is read from files.
+fn needs_model(spec: &IndexSpec) -> bool {
+    match spec {
+        IndexSpec::Fts(fts) => fts
+            .base_tokenizer
+            .as_deref()
+            .is_some_and(|name| name.starts_with("jieba") || name.starts_with("lindera")),
+        _ => false,
     }
 }

@@ -9,14 +9,26 @@ use lancedb::{
     rerankers::{NormalizeMethod, rrf::RRFReranker},
 };
 
-use super::{Batches, Snapshot, distance, error, filter, full_text, snapshot::Rows};
+use super::{
+    Batches, Snapshot, distance, error,
+    filter::{Bound, blame},
+    full_text,
+    handle::must_have,
+    snapshot::Rows,
+};
 use crate::domain::{
     Error, Resource, Result,
     search::{Normalize, Search},
 };
 
 /// A search, ready to run.
-pub(super) enum Prepared {
+pub(super) struct Prepared {
+    pub(super) query: PreparedQuery,
+    pub(super) filter: Option<Bound>,
+}
+
+/// A search in LanceDB's words.
+pub(super) enum PreparedQuery {
     Vector(Box<VectorQuery>),
     Text(Box<Query>),
 }
@@ -26,14 +38,14 @@ impl Snapshot {
     pub async fn search(&self, search: Search, max_filter_depth: usize) -> Result<Batches> {
         let hybrid = search.full_text.is_some() && !search.vectors.is_empty();
         let (limit, offset) = (search.limit, search.offset);
-        let prepared = self.prepare(search, max_filter_depth).await?;
+        let Prepared { query, filter } = self.prepare(search, max_filter_depth).await?;
         let options = QueryExecutionOptions::default();
-        let stream = match &prepared {
-            Prepared::Vector(query) => query.execute_with_options(options).await,
-            Prepared::Text(query) => query.execute_with_options(options).await,
+        let stream = match &query {
+            PreparedQuery::Vector(query) => query.execute_with_options(options).await,
+            PreparedQuery::Text(query) => query.execute_with_options(options).await,
         }
-        .map_err(|e| error::in_table(&self.name, e))?;
-        let batches = Batches::new(self.name.clone(), stream);
+        .map_err(|e| blame(&self.name, filter.as_ref(), e))?;
+        let batches = Batches::new(self.name.clone(), filter, stream);
         if hybrid && offset > 0 {
             // A fused list is in memory already, and at most limit + offset rows.
             return page_of(batches.collect(usize::MAX).await?, offset, limit);
@@ -47,7 +59,7 @@ impl Snapshot {
         search: Search,
         max_filter_depth: usize,
     ) -> Result<Prepared> {
-        self.check_columns(search.columns.as_deref(), "query.columns")?;
+        self.check_columns(search.columns.as_deref())?;
         if let Some(full_text) = &search.full_text {
             self.check_full_text(full_text).await?;
         }
@@ -60,8 +72,13 @@ impl Snapshot {
         } else {
             base = base.limit(search.limit).offset(search.offset);
         }
-        if let Some(filter) = &search.filter {
-            base = base.only_if(filter::bind(filter, &self.schema, max_filter_depth)?);
+        let filter = search
+            .filter
+            .as_ref()
+            .map(|f| Bound::filter(f, max_filter_depth))
+            .transpose()?;
+        if let Some(filter) = &filter {
+            base = base.only_if(filter.sql.as_str());
         }
         if search.postfilter {
             base = base.postfilter();
@@ -88,7 +105,8 @@ impl Snapshot {
                 base.full_text_search(FullTextSearchQuery::new_query(full_text::fts(full_text)?));
         }
         if search.vectors.is_empty() {
-            return Ok(Prepared::Text(Box::new(base)));
+            let query = PreparedQuery::Text(Box::new(base));
+            return Ok(Prepared { query, filter });
         }
         if hybrid {
             base = base
@@ -133,7 +151,8 @@ impl Snapshot {
         if search.bypass_vector_index {
             query = query.bypass_vector_index();
         }
-        Ok(Prepared::Vector(Box::new(query)))
+        let query = PreparedQuery::Vector(Box::new(query));
+        Ok(Prepared { query, filter })
     }
 
     /// The vector column to search: the named one, or the only one.
@@ -178,17 +197,11 @@ impl Snapshot {
     }
 
     /// LanceDB panics on some unknown column names, so each is looked up first.
-    pub(super) fn check_columns(&self, columns: Option<&[String]>, field: &str) -> Result<()> {
-        for name in columns.unwrap_or_default() {
-            let path = name.split('.').next().unwrap_or(name);
-            let known = self.schema.column_with_name(name).is_some()
-                || self.schema.column_with_name(path).is_some();
-            if !known {
-                tracing::debug!(field, "unknown column");
-                return Err(Error::not_found(Resource::Column, name));
-            }
-        }
-        Ok(())
+    pub(super) fn check_columns(&self, columns: Option<&[String]>) -> Result<()> {
+        columns
+            .unwrap_or_default()
+            .iter()
+            .try_for_each(|name| must_have(&self.schema, name))
     }
 }
 

@@ -13,7 +13,11 @@ use lancedb::{
     query::{ColumnOrdering, ExecutableQuery, Query, QueryBase, QueryExecutionOptions, Select},
 };
 
-use super::{Batches, Snapshot, error, filter, snapshot::Rows};
+use super::{
+    Batches, Snapshot,
+    filter::{Bound, blame},
+    snapshot::Rows,
+};
 use crate::domain::{Error, Filter, Resource, Result, search::Scan};
 
 impl Snapshot {
@@ -27,11 +31,8 @@ impl Snapshot {
     ) -> Result<Batches> {
         let offset = usize::try_from(offset)
             .map_err(|_| Error::invalid("page_token", "is beyond the end of the table"))?;
-        let query = self
-            .scan_query(scan, max_filter_depth)?
-            .limit(limit)
-            .offset(offset);
-        let batches = self.run(&query).await?;
+        let (query, filter) = self.scan_query(scan, "query", max_filter_depth)?;
+        let batches = self.run(&query.limit(limit).offset(offset), filter).await?;
         match unselected(scan) {
             extra if extra.is_empty() => Ok(batches),
             extra => batches.without(&extra),
@@ -46,20 +47,20 @@ impl Snapshot {
         verbose: bool,
         max_filter_depth: usize,
     ) -> Result<String> {
-        let query = self.scan_query(scan, max_filter_depth)?;
-        self.plan(&query, analyze, verbose).await
+        let (query, filter) = self.scan_query(scan, "scan", max_filter_depth)?;
+        self.plan(&query, filter.as_ref(), analyze, verbose).await
     }
 
     /// How many rows match.
     pub async fn count(&self, filter: Option<&Filter>, max_filter_depth: usize) -> Result<u64> {
-        let sql = filter
-            .map(|f| filter::bind(f, &self.schema, max_filter_depth))
+        let filter = filter
+            .map(|f| Bound::filter(f, max_filter_depth))
             .transpose()?;
         let rows = self
             .table
-            .count_rows(sql)
+            .count_rows(filter.as_ref().map(|f| f.sql.clone()))
             .await
-            .map_err(|e| error::in_table(&self.name, e))?;
+            .map_err(|e| blame(&self.name, filter.as_ref(), e))?;
         Ok(rows as u64)
     }
 
@@ -87,7 +88,7 @@ impl Snapshot {
         with_row_id: bool,
         max_bytes: usize,
     ) -> Result<Rows> {
-        self.check_columns(columns, "columns")?;
+        self.check_columns(columns)?;
         let schema = keys.schema();
         let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         let mut query = self.table.query().only_if_expr(matches_any(keys)?);
@@ -102,7 +103,7 @@ impl Snapshot {
         if with_row_id {
             query = query.with_row_id();
         }
-        let found = self.run(&query).await?.collect(max_bytes).await?;
+        let found = self.run(&query, None).await?.collect(max_bytes).await?;
         let rows = in_key_order(&found, keys, &names)?;
         let Some(columns) = columns else {
             return Ok(rows);
@@ -115,11 +116,22 @@ impl Snapshot {
         project(rows, &keep)
     }
 
-    fn scan_query(&self, scan: &Scan, max_filter_depth: usize) -> Result<Query> {
-        self.check_columns(scan.columns.as_deref(), "query.columns")?;
+    /// The query of a scan that came in as this field.
+    fn scan_query(
+        &self,
+        scan: &Scan,
+        field: &str,
+        max_filter_depth: usize,
+    ) -> Result<(Query, Option<Bound>)> {
+        self.check_columns(scan.columns.as_deref())?;
         let mut query = self.table.query();
-        if let Some(filter) = &scan.filter {
-            query = query.only_if(filter::bind(filter, &self.schema, max_filter_depth)?);
+        let filter = scan
+            .filter
+            .as_ref()
+            .map(|f| Bound::filter(f, max_filter_depth))
+            .transpose()?;
+        if let Some(filter) = &filter {
+            query = query.only_if(filter.sql.as_str());
         }
         if let Some(columns) = &scan.columns {
             // Lance cannot sort by a column that it does not answer.
@@ -130,13 +142,13 @@ impl Snapshot {
             query = query.with_row_id();
         }
         if scan.order_by.is_empty() {
-            return Ok(query);
+            return Ok((query, filter));
         }
         let mut order = Vec::with_capacity(scan.order_by.len());
         for (i, by) in scan.order_by.iter().enumerate() {
             match self.schema.column_with_name(&by.column) {
-                Some((_, field)) if field.data_type().is_nested() => {
-                    let field = format!("query.order_by[{i}].column");
+                Some((_, column)) if column.data_type().is_nested() => {
+                    let field = format!("{field}.order_by[{i}].column");
                     return Err(Error::invalid(field, "is nested and has no order"));
                 }
                 Some(_) => {}
@@ -148,15 +160,15 @@ impl Snapshot {
                 column_name: by.column.clone(),
             });
         }
-        Ok(query.order_by(Some(order)))
+        Ok((query.order_by(Some(order)), filter))
     }
 
-    async fn run(&self, query: &Query) -> Result<Batches> {
+    async fn run(&self, query: &Query, filter: Option<Bound>) -> Result<Batches> {
         let stream = query
             .execute_with_options(QueryExecutionOptions::default())
             .await
-            .map_err(|e| error::in_table(&self.name, e))?;
-        Ok(Batches::new(self.name.clone(), stream))
+            .map_err(|e| blame(&self.name, filter.as_ref(), e))?;
+        Ok(Batches::new(self.name.clone(), filter, stream))
     }
 }
 

@@ -7,7 +7,12 @@ use futures::{Stream, TryStreamExt, future::ready};
 use lancedb::{Table, arrow::SendableRecordBatchStream};
 use tokio::sync::OnceCell;
 
-use super::{error, index, versions::Commit};
+use super::{
+    error,
+    filter::{Bound, blame},
+    index,
+    versions::Commit,
+};
 use crate::domain::{Error, Result, TableName, index::IndexInfo, table::TableInfo};
 
 /// A table pinned to one version: it never changes and does no I/O to find out.
@@ -62,9 +67,14 @@ fn size_of(batch: &RecordBatch) -> Result<usize> {
 }
 
 impl Batches {
-    pub(super) fn new(name: TableName, stream: SendableRecordBatchStream) -> Self {
+    /// Rows of a query, which may have had a filter.
+    pub(super) fn new(
+        name: TableName,
+        filter: Option<Bound>,
+        stream: SendableRecordBatchStream,
+    ) -> Self {
         let schema = stream.schema();
-        let stream = stream.map_err(move |e| error::in_table(&name, e));
+        let stream = stream.map_err(move |e| blame(&name, filter.as_ref(), e));
         Self {
             schema,
             stream: Box::pin(stream),

@@ -1,11 +1,19 @@
 //! Writes. Each answers the version that it made; none returns before its
 //! commit is durable.
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrowPrimitiveType, AsArray, RecordBatch},
+    datatypes::{DataType, Field, Float16Type, Float32Type, Float64Type, Schema, SchemaRef},
+};
 use futures::{Stream, StreamExt};
 use lancedb::{arrow::SimpleRecordBatchStream, table::AddDataMode};
 
-use super::{Handle, error, filter};
+use super::{
+    Handle, error,
+    filter::{Bound, blame},
+};
 use crate::domain::{
     Error, Filter, Resource, Result,
     table::{Assigned, Assignment, UpsertOptions},
@@ -42,7 +50,7 @@ impl Handle {
             .mode(mode(overwrite))
             .execute()
             .await
-            .map_err(|e| in_rows(error::in_table(&self.name, e)))?;
+            .map_err(|e| in_rows("rows", error::in_table(&self.name, e)))?;
         Ok(Written {
             rows,
             version: added.version,
@@ -70,7 +78,7 @@ impl Handle {
             .mode(mode(overwrite))
             .execute()
             .await
-            .map_err(|e| in_rows(error::in_table(&self.name, e)))?;
+            .map_err(|e| in_rows("arrow_ipc", error::in_table(&self.name, e)))?;
         Ok(added.version)
     }
 
@@ -92,33 +100,30 @@ impl Handle {
                 return Err(Error::invalid(field, "is not a column of the rows"));
             }
         }
+        no_nan_vectors(&batches)?;
         let on: Vec<&str> = options.on.iter().map(String::as_str).collect();
         let mut merge = self.table.merge_insert(&on);
         if options.when_matched_update_all {
-            // The condition's columns are `target.x` and `source.x`: it is
-            // checked by LanceDB when it plans the join.
-            let condition = options
-                .when_matched_update_all_condition
-                .map(|f| filter::bind_unchecked(&f, max_filter_depth))
-                .transpose()?;
-            merge.when_matched_update_all(condition);
+            // The condition's columns are `target.x` and `source.x`.
+            let both = pair(&table_schema, &schema);
+            let condition = options.when_matched_update_all_condition;
+            let condition = checked(condition.as_ref(), &both, max_filter_depth)?;
+            merge.when_matched_update_all(condition.map(|c| c.sql));
         }
         if options.when_not_matched_insert_all {
             merge.when_not_matched_insert_all();
         }
         if options.when_not_matched_by_source_delete {
-            let condition = options
-                .when_not_matched_by_source_delete_condition
-                .map(|f| filter::bind(&f, &table_schema, max_filter_depth))
-                .transpose()?;
-            merge.when_not_matched_by_source_delete(condition);
+            let condition = options.when_not_matched_by_source_delete_condition;
+            let condition = checked(condition.as_ref(), &table_schema, max_filter_depth)?;
+            merge.when_not_matched_by_source_delete(condition.map(|c| c.sql));
         }
         merge.use_index(options.use_index);
         let reader = arrow::array::RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
         let merged = merge
             .execute(Box::new(reader))
             .await
-            .map_err(|e| in_rows(error::in_table(&self.name, e)))?;
+            .map_err(|e| in_rows("rows", error::in_table(&self.name, e)))?;
         Ok(UpsertCounts {
             inserted: merged.num_inserted_rows,
             updated: merged.num_updated_rows,
@@ -136,31 +141,32 @@ impl Handle {
     ) -> Result<Written> {
         let schema = self.schema().await?;
         let mut update = self.table.update();
-        if let Some(filter) = filter {
-            update = update.only_if(filter::bind(filter, &schema, max_filter_depth)?);
+        let filter = checked(filter, &schema, max_filter_depth)?;
+        if let Some(filter) = &filter {
+            update = update.only_if(filter.sql.as_str());
         }
+        let mut last = None;
         for (i, assignment) in assignments.iter().enumerate() {
-            if schema.column_with_name(&assignment.column).is_none() {
+            let Some((_, column)) = schema.column_with_name(&assignment.column) else {
                 return Err(Error::not_found(Resource::Column, &assignment.column));
-            }
+            };
             let field = format!("assignments[{i}]");
             let expression = match &assignment.to {
-                Assigned::Value(value) => filter::literal(value, &format!("{field}.value"))?,
-                Assigned::Expression(sql) => filter::bind_unchecked(
-                    &Filter {
-                        field: format!("{field}.expression"),
-                        sql: sql.clone(),
-                        params: Vec::new(),
-                    },
-                    max_filter_depth,
-                )?,
+                Assigned::Value(value) => Bound::value(format!("{field}.value"), value)?,
+                Assigned::Expression(sql) => {
+                    Bound::expression(format!("{field}.expression"), sql, max_filter_depth)?
+                }
             };
-            update = update.column(&assignment.column, expression);
+            expression.check_value(&schema, Some(column.data_type()))?;
+            update = update.column(&assignment.column, expression.sql.as_str());
+            last = Some(expression);
         }
+        // What is wrong with a value that was computed nobody tells of several.
+        let only = last.filter(|_| assignments.len() == 1);
         let updated = update
             .execute()
             .await
-            .map_err(|e| error::in_table(&self.name, e))?;
+            .map_err(|e| error::about("assignments", blame(&self.name, only.as_ref(), e)))?;
         Ok(Written {
             rows: updated.rows_updated,
             version: updated.version,
@@ -169,12 +175,12 @@ impl Handle {
 
     /// Deletes the rows that match.
     pub async fn delete(&self, filter: &Filter, max_filter_depth: usize) -> Result<Written> {
-        let sql = filter::bind(filter, &self.schema().await?, max_filter_depth)?;
+        let filter = Bound::filter(filter, max_filter_depth)?;
         let deleted = self
             .table
-            .delete(sql.as_str())
+            .delete(filter.sql.as_str())
             .await
-            .map_err(|e| error::in_table(&self.name, e))?;
+            .map_err(|e| blame(&self.name, Some(&filter), e))?;
         Ok(Written {
             rows: deleted.num_deleted_rows,
             version: deleted.version,
@@ -198,13 +204,61 @@ fn mode(overwrite: bool) -> AddDataMode {
     }
 }
 
-/// Where LanceDB only knows that an input was wrong, here it was the rows.
-fn in_rows(error: Error) -> Error {
-    match error {
+/// A filter that these columns can answer.
+fn checked(filter: Option<&Filter>, columns: &SchemaRef, depth: usize) -> Result<Option<Bound>> {
+    let Some(filter) = filter else {
+        return Ok(None);
+    };
+    let bound = Bound::filter(filter, depth)?;
+    bound.check_filter(columns)?;
+    Ok(Some(bound))
+}
+
+/// The columns of a condition on an old and a new row.
+fn pair(target: &SchemaRef, source: &SchemaRef) -> SchemaRef {
+    let side = |name, schema: &SchemaRef| {
+        Field::new(name, DataType::Struct(schema.fields().clone()), true)
+    };
+    Arc::new(Schema::new(vec![
+        side("target", target),
+        side("source", source),
+    ]))
+}
+
+/// LanceDB refuses NaN in the vectors of an insert, and not in those of a merge.
+fn no_nan_vectors(batches: &[RecordBatch]) -> Result<()> {
+    fn has_nan<T: ArrowPrimitiveType>(items: &dyn Array, nan: fn(T::Native) -> bool) -> bool {
+        items.as_primitive::<T>().iter().flatten().any(nan)
+    }
+    for batch in batches {
+        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+            let Some(list) = column.as_fixed_size_list_opt() else {
+                continue;
+            };
+            let items = list.values();
+            let nan = match items.data_type() {
+                DataType::Float16 => has_nan::<Float16Type>(items, |x| x.is_nan()),
+                DataType::Float32 => has_nan::<Float32Type>(items, f32::is_nan),
+                DataType::Float64 => has_nan::<Float64Type>(items, f64::is_nan),
+                _ => false,
+            };
+            if nan {
+                let text = format!("column '{}' has a vector with NaN", field.name());
+                return Err(Error::invalid("rows", text));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where LanceDB only knows that an input was wrong, here it was the rows, which
+/// came in as this field.
+fn in_rows(field: &str, error: Error) -> Error {
+    match error::about(field, error) {
         Error::Invalid(mut violations) => {
             for violation in &mut violations {
-                if violation.field == "request" {
-                    violation.field = "rows".into();
+                if violation.field == "rows" {
+                    violation.field = field.to_owned();
                 }
             }
             Error::Invalid(violations)
@@ -212,7 +266,7 @@ fn in_rows(error: Error) -> Error {
         Error::NotFound {
             kind: Resource::Column,
             name,
-        } => Error::invalid("rows", format!("column '{name}' is not one of the table")),
+        } => Error::invalid(field, format!("column '{name}' is not one of the table")),
         other => other,
     }
 }

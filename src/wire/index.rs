@@ -147,6 +147,11 @@ impl Reader {
 
     fn fts(&mut self, i: pb::FtsIndex) -> IndexSpec {
         let field = |name| format!("index.fts.{name}");
+        self.0.add_if(
+            !is_tokenizer(&i.base_tokenizer),
+            &field("base_tokenizer"),
+            "is not a tokenizer of this server",
+        );
         for (value, name) in [
             (i.max_token_length, "max_token_length"),
             (i.ngram_min_length, "ngram_min_length"),
@@ -181,6 +186,28 @@ impl Reader {
         }
         positive(value)
     }
+}
+
+/// The tokenizers of lance-index 14.0.2. Of the last two kinds it loads a language
+/// model from a folder of that name, which must not lead elsewhere.
+fn is_tokenizer(name: &str) -> bool {
+    const BUILT_IN: &[&str] = &[
+        "",
+        "simple",
+        "whitespace",
+        "raw",
+        "code",
+        "icu",
+        "icu/split",
+        "ngram",
+        "jieba",
+    ];
+    let model = |name: &str| {
+        let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+        !name.is_empty() && name.bytes().all(good)
+    };
+    let folder = |kind| name.strip_prefix(kind).is_some_and(model);
+    BUILT_IN.contains(&name) || folder("jieba/") || folder("lindera/")
 }
 
 fn positive(value: u32) -> Option<u32> {

@@ -200,8 +200,14 @@ pub fn optimize_options(request: &pb::OptimizeTableRequest) -> Result<OptimizeOp
 
 /// A span of time that is not negative. `field` is the path of `duration`.
 pub fn duration(duration: Option<prost_types::Duration>, field: &str) -> Result<Option<Duration>> {
-    let invalid = |_| Error::invalid(field, "is not a duration of at least 0");
-    duration.map(|d| d.try_into().map_err(invalid)).transpose()
+    let read = |d: prost_types::Duration| {
+        // prost's own conversion overflows on the most negative seconds.
+        match (u64::try_from(d.seconds), u32::try_from(d.nanos)) {
+            (Ok(seconds), Ok(nanos @ 0..1_000_000_000)) => Ok(Duration::new(seconds, nanos)),
+            _ => Err(Error::invalid(field, "is not a duration of at least 0")),
+        }
+    };
+    duration.map(read).transpose()
 }
 
 /// Which version to restore.
