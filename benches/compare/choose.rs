@@ -31,7 +31,7 @@ pub fn run(options: &Resolved) -> Result<()> {
     let clients = Rc::new(compare::clients()?);
     let folder = TempDir::with_prefix("lancegate-bench-")?;
     let (server, dataset, built) = compare::loaded_server(options, folder.path(), &clients)?;
-    server.stop()?;
+    clients.block_on(server.stop())?;
 
     let knobs = Knobs {
         refine_factor: options.refine_factor.unwrap_or(KNOBS.refine_factor),
@@ -45,7 +45,7 @@ pub fn run(options: &Resolved) -> Result<()> {
             let server = clients.block_on(start(folder.path(), &binary, &name, threads))?;
             systems.push(Box::new(OverGrpc::new(
                 name,
-                server.address,
+                &server,
                 &dataset.queries,
                 knobs,
                 options.connections,
@@ -58,7 +58,7 @@ pub fn run(options: &Resolved) -> Result<()> {
     for system in &systems {
         let share = dataset.recall(&system.answers()?);
         recall.push((system.name().to_owned(), share));
-        system.measure(8, options.pace)?;
+        system.load(8, options.pace.measured)?;
     }
     let measured = rounds::measure(&systems, &CONCURRENCIES, options.rounds, options.pace)?;
 
@@ -70,7 +70,7 @@ pub fn run(options: &Resolved) -> Result<()> {
         let used = server.memory()?;
         println!("{}: {}", system.name(), report::megabytes(used));
         memory.push(json!({"system": system.name(), "memory": used}));
-        server.stop()?;
+        clients.block_on(server.stop())?;
     }
     report::write_json(
         &options.json,

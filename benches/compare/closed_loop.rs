@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hdrhistogram::Histogram;
@@ -14,7 +14,7 @@ use lancegate::cli::load::LoadResult;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use crate::{Result, options::Pace};
+use crate::Result;
 
 /// Sends one query at a time.
 pub trait Caller: Send + 'static {
@@ -30,6 +30,8 @@ pub struct Sample {
     pub p50_ms: f64,
     pub p99_ms: f64,
     pub answered: u64,
+    /// Processor time for one query, of the client and of what answers it.
+    pub cpu_ms: f64,
 }
 
 impl TryFrom<LoadResult> for Sample {
@@ -46,6 +48,7 @@ impl TryFrom<LoadResult> for Sample {
             p50_ms: result.latency.p50_ms,
             p99_ms: result.latency.p99_ms,
             answered: result.requests,
+            cpu_ms: 0.0,
         })
     }
 }
@@ -54,9 +57,8 @@ impl TryFrom<LoadResult> for Sample {
 ///
 /// # Errors
 /// That of the first call that failed.
-pub async fn run<C: Caller>(callers: Vec<C>, queries: usize, pace: Pace) -> Result<Sample> {
-    let begin = Instant::now() + pace.warmup;
-    let end = begin + pace.measured;
+pub async fn run<C: Caller>(callers: Vec<C>, queries: usize, duration: Duration) -> Result<Sample> {
+    let begin = Instant::now();
     let turn = Arc::new(AtomicUsize::new(0));
     let mut running = JoinSet::new();
     for mut caller in callers {
@@ -65,14 +67,12 @@ pub async fn run<C: Caller>(callers: Vec<C>, queries: usize, pace: Pace) -> Resu
             let mut micros = histogram()?;
             loop {
                 let started = Instant::now();
-                if started >= end {
+                if started - begin >= duration {
                     return Ok::<_, Box<dyn std::error::Error + Send + Sync>>(micros);
                 }
                 let query = turn.fetch_add(1, Ordering::Relaxed) % queries;
                 caller.call(query).await?;
-                if started >= begin {
-                    micros.saturating_record(started.elapsed().as_micros() as u64);
-                }
+                micros.saturating_record(started.elapsed().as_micros() as u64);
             }
         });
     }
@@ -87,6 +87,7 @@ pub async fn run<C: Caller>(callers: Vec<C>, queries: usize, pace: Pace) -> Resu
         p50_ms: at(0.5),
         p99_ms: at(0.99),
         answered: micros.len(),
+        cpu_ms: 0.0,
     })
 }
 

@@ -23,13 +23,14 @@ use crate::{
 
 const CONCURRENCIES: [usize; 3] = [1, 8, 32];
 
-/// Partitions of the index that a search looks into.
-const NPROBES: u32 = 20;
+/// Partitions of the index that a search looks into, fewest first.
+const NPROBES: [u32; 5] = [20, 25, 30, 40, 60];
 
-/// What the candidates of a search are multiplied by, smallest first.
-const REFINE_FACTORS: [u32; 9] = [1, 2, 3, 5, 8, 12, 20, 30, 50];
+/// Candidates that are ranked by their exact distance, as a multiple of the
+/// answered rows, smallest first.
+const REFINE_FACTORS: [u32; 8] = [1, 2, 3, 5, 8, 12, 20, 30];
 
-/// What the refine factor has to reach.
+/// What the smallest of both have to reach.
 const RECALL: f64 = 0.95;
 
 const GRPC: &str = "lancegate over gRPC";
@@ -43,14 +44,7 @@ pub fn run(options: &Resolved) -> Result<()> {
     let replicas = ["replica-1", "replica-2"].map(|name| data(folder.path()).join(name));
     let (in_process, knobs) = tuned_in_process(options, &replicas[0], &dataset, &built)?;
     let queries = &dataset.queries;
-    let grpc = OverGrpc::new(
-        GRPC,
-        server.address,
-        queries,
-        knobs,
-        options.connections,
-        &clients,
-    );
+    let grpc = OverGrpc::new(GRPC, &server, queries, knobs, options.connections, &clients);
     let baseline = in_process.name().to_owned();
     let mut systems: Vec<Box<dyn System>> = vec![Box::new(in_process), Box::new(grpc)];
     if !options.without_peers {
@@ -64,12 +58,12 @@ pub fn run(options: &Resolved) -> Result<()> {
     for system in &systems {
         let share = dataset.recall(&system.answers()?);
         recall.push((system.name().to_owned(), share));
-        system.measure(8, options.pace)?;
+        system.load(8, options.pace.measured)?;
     }
     let measured = rounds::measure(&systems, &CONCURRENCIES, options.rounds, options.pace)?;
     let loaded = server.memory()?;
     drop(systems);
-    server.stop()?;
+    clients.block_on(server.stop())?;
     let start_up = clients.block_on(start_up::measure(folder.path(), options.starts))?;
 
     let ratios = Ratios::of(&measured, &baseline, GRPC)?;
@@ -128,32 +122,37 @@ pub fn loaded_server(
     })
 }
 
-/// LanceDB in process, and the smallest refine factor that reaches the recall.
+/// LanceDB in process, and the smallest knobs that reach the recall.
 fn tuned_in_process(
     options: &Resolved,
     replica: &Path,
     dataset: &Dataset,
     built: &Built,
 ) -> Result<(InProcess, Knobs)> {
-    let knobs = |refine_factor| Knobs {
-        nprobes: NPROBES,
-        refine_factor,
+    let mut knobs = Knobs {
+        nprobes: options.nprobes.unwrap_or(NPROBES[0]),
+        refine_factor: options.refine_factor.unwrap_or(REFINE_FACTORS[0]),
     };
-    let first = knobs(options.refine_factor.unwrap_or(REFINE_FACTORS[0]));
     let queries = &dataset.queries;
-    let mut system = InProcess::open(replica, TABLE, built.version, queries, first)?;
-    if options.refine_factor.is_some() {
-        return Ok((system, first));
-    }
-    let mut best = 0.0_f64;
-    for factor in REFINE_FACTORS {
-        system.set_knobs(knobs(factor));
-        let recall = dataset.recall(&system.answers()?);
-        eprintln!("refine factor {factor}: recall {recall:.3}");
-        if recall >= RECALL {
-            return Ok((system, knobs(factor)));
+    let mut system = InProcess::open(replica, TABLE, built.version, queries, knobs)?;
+    let all_nprobes = options.nprobes.map_or(NPROBES.to_vec(), |n| vec![n]);
+    let all_factors = options
+        .refine_factor
+        .map_or(REFINE_FACTORS.to_vec(), |n| vec![n]);
+    let given = options.nprobes.is_some() && options.refine_factor.is_some();
+    for &nprobes in &all_nprobes {
+        for &refine_factor in &all_factors {
+            knobs = Knobs {
+                nprobes,
+                refine_factor,
+            };
+            system.set_knobs(knobs);
+            let recall = dataset.recall(&system.answers()?);
+            eprintln!("nprobes {nprobes}, refine factor {refine_factor}: recall {recall:.3}");
+            if recall >= RECALL || given {
+                return Ok((system, knobs));
+            }
         }
-        best = best.max(recall);
     }
-    Err(format!("no refine factor reaches a recall of {RECALL}: {best:.3} at best").into())
+    Err(format!("the recall stays below {RECALL}").into())
 }

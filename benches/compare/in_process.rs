@@ -1,6 +1,6 @@
 //! LanceDB called in this process: what a search costs without a server.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use arrow::{
     array::{AsArray, RecordBatch},
@@ -17,7 +17,6 @@ use crate::{
     Result,
     closed_loop::{self, Caller, Sample},
     dataset::TOP,
-    options::Pace,
     rounds::{Knobs, System},
 };
 
@@ -89,12 +88,18 @@ impl System for InProcess {
         "LanceDB in process"
     }
 
-    fn measure(&self, concurrency: usize, pace: Pace) -> Result<Sample> {
+    fn load(&self, concurrency: usize, duration: Duration) -> Result<Sample> {
         let callers = vec![self.caller.clone(); concurrency];
         let queries = self.caller.queries.len();
         // Spawned, so that its callers run where the server's handlers would.
-        let load = self.runtime.spawn(closed_loop::run(callers, queries, pace));
+        let load = self
+            .runtime
+            .spawn(closed_loop::run(callers, queries, duration));
         self.runtime.block_on(load)?
+    }
+
+    fn process(&self) -> Option<u32> {
+        None
     }
 
     fn answers(&self) -> Result<Vec<Vec<i64>>> {

@@ -1,6 +1,6 @@
 //! The machine that it runs on, and what processes say of themselves.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use serde::Serialize;
 
@@ -75,4 +75,36 @@ pub fn memory(pid: u32) -> Result<Memory> {
         resident: kilobytes("VmRSS:")?,
         anonymous: kilobytes("RssAnon:")?,
     })
+}
+
+/// Ticks of the kernel's clock in a second, as /proc counts them (USER_HZ).
+const TICKS_A_SECOND: f64 = 100.0;
+
+/// Processor time that this process has used, without those that it started.
+pub fn own_cpu_time() -> Result<Duration> {
+    time_of("self")
+}
+
+/// Processor time that a process and those that it started have used.
+pub fn cpu_time(pid: u32) -> Result<Duration> {
+    let own = time_of(&pid.to_string())?;
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    children
+        .split_whitespace()
+        .try_fold(own, |sum, child| Ok(sum + cpu_time(child.parse()?)?))
+}
+
+fn time_of(process: &str) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // utime and stime, the 14th and 15th field. The second is a name in
+    // brackets, which may hold anything.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let times: Vec<f64> = after_name
+        .split_whitespace()
+        .skip(14 - 3)
+        .take(2)
+        .map(str::parse)
+        .collect::<std::result::Result<_, _>>()?;
+    let ticks: f64 = times.iter().sum();
+    Ok(Duration::from_secs_f64(ticks / TICKS_A_SECOND))
 }

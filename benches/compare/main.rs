@@ -22,6 +22,7 @@
 //! | `--seconds S` | `LANCEGATE_BENCH_SECONDS` | length of one measurement (5) |
 //! | `--rounds N` | `LANCEGATE_BENCH_ROUNDS` | rounds (3) |
 //! | `--rows N` | `LANCEGATE_BENCH_ROWS` | rows of the table (50,000) |
+//! | `--nprobes N` | `LANCEGATE_BENCH_NPROBES` | instead of the fewest that reach the recall |
 //! | `--refine-factor N` | `LANCEGATE_BENCH_REFINE_FACTOR` | instead of the smallest that reaches the recall |
 //! | `--connections N` | `LANCEGATE_BENCH_CONNECTIONS` | HTTP/2 connections of the gRPC load (1) |
 //! | `--without-peers` | `LANCEGATE_BENCH_WITHOUT_PEERS` | without the web app, which needs Python and PyPI |

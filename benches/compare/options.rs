@@ -18,6 +18,9 @@ pub struct Options {
     /// Rows of the table.
     #[arg(long, env = "LANCEGATE_BENCH_ROWS")]
     rows: Option<usize>,
+    /// Partitions looked into, instead of the fewest that reach the recall.
+    #[arg(long, env = "LANCEGATE_BENCH_NPROBES")]
+    pub nprobes: Option<u32>,
     /// Instead of the smallest that reaches the recall.
     #[arg(long, env = "LANCEGATE_BENCH_REFINE_FACTOR")]
     pub refine_factor: Option<u32>,

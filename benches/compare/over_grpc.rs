@@ -1,6 +1,6 @@
 //! The same searches through lancegate, with its own load generator.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, rc::Rc, time::Duration};
 
 use arrow::ipc::reader::StreamReader;
 use lancegate::{
@@ -17,8 +17,8 @@ use crate::{
     closed_loop::Sample,
     dataset::TOP,
     in_process::ids,
-    options::Pace,
     rounds::{Knobs, System},
+    server::Server,
     tables::TABLE,
 };
 
@@ -26,6 +26,7 @@ use crate::{
 pub struct OverGrpc {
     name: String,
     address: SocketAddr,
+    process: u32,
     requests: Vec<SearchRequest>,
     connections: usize,
     clients: Rc<Runtime>,
@@ -34,7 +35,7 @@ pub struct OverGrpc {
 impl OverGrpc {
     pub fn new(
         name: impl Into<String>,
-        address: SocketAddr,
+        server: &Server,
         queries: &[Vec<f32>],
         knobs: Knobs,
         connections: usize,
@@ -42,7 +43,8 @@ impl OverGrpc {
     ) -> Self {
         Self {
             name: name.into(),
-            address,
+            address: server.address,
+            process: server.process(),
             requests: queries.iter().map(|query| request(query, knobs)).collect(),
             connections,
             clients: Rc::clone(clients),
@@ -55,16 +57,20 @@ impl System for OverGrpc {
         &self.name
     }
 
-    fn measure(&self, concurrency: usize, pace: Pace) -> Result<Sample> {
+    fn load(&self, concurrency: usize, duration: Duration) -> Result<Sample> {
         let load = Load {
             address: self.address.to_string(),
             connections: self.connections.min(concurrency),
             concurrency,
-            warmup: pace.warmup,
-            until: Until::Elapsed(pace.measured),
+            warmup: Duration::ZERO,
+            until: Until::Elapsed(duration),
             requests: self.requests.clone(),
         };
         self.clients.block_on(load::run(&load))?.try_into()
+    }
+
+    fn process(&self) -> Option<u32> {
+        Some(self.process)
     }
 
     fn answers(&self) -> Result<Vec<Vec<i64>>> {

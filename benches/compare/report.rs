@@ -56,7 +56,8 @@ pub fn print_table_and_knobs(built: &Built, knobs: Knobs, queries: usize) {
          of unit length again (seed {SEED})\n\
          index: IVF_PQ, cosine, {} partitions, {} sub-vectors of 8 bits; {:.1} s to import, {:.1} s to index\n\
          queries: {queries} in turn, top {TOP}, columns id and title, nprobes {}, refine factor {}\n\
-         the client shares the cores with what it loads: one thread, answers read and not decoded",
+         the client shares the cores with what it loads: one thread, answers read and not decoded;\n\
+         CPU is processor time for one query, of the client and of what answers it",
         built.rows,
         built.partitions,
         built.sub_vectors,
@@ -76,6 +77,7 @@ pub fn print_measured(all: &[Measured], recall: &[(String, f64)]) {
         "queries/s",
         "p50 ms",
         "p99 ms",
+        "CPU ms",
         &format!("recall@{TOP}"),
     ]);
     for measured in all {
@@ -86,6 +88,7 @@ pub fn print_measured(all: &[Measured], recall: &[(String, f64)]) {
             cell(measured.spread(|s| s.queries_per_second), 0),
             cell(measured.spread(|s| s.p50_ms), 2),
             cell(measured.spread(|s| s.p99_ms), 2),
+            cell(measured.spread(|s| s.cpu_ms), 2),
             recall.map_or_else(String::new, |(_, share)| format!("{share:.3}")),
         ]);
     }

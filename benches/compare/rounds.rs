@@ -1,8 +1,10 @@
 //! Everything is measured in turn, round after round.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
-use crate::{Result, closed_loop::Sample, options::Pace};
+use crate::{Result, closed_loop::Sample, machine, options::Pace};
 
 /// What a search is asked to do, the same for all.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -15,8 +17,11 @@ pub struct Knobs {
 pub trait System {
     fn name(&self) -> &str;
 
-    /// Loads it with that many callers.
-    fn measure(&self, concurrency: usize, pace: Pace) -> Result<Sample>;
+    /// Loads it with that many callers, for so long.
+    fn load(&self, concurrency: usize, duration: Duration) -> Result<Sample>;
+
+    /// The process that answers, if that is not this one.
+    fn process(&self) -> Option<u32>;
 
     /// Ids of the rows that each query is answered with.
     fn answers(&self) -> Result<Vec<Vec<i64>>>;
@@ -83,20 +88,37 @@ pub fn measure(
             for turn in 0..systems.len() {
                 let at = (turn + round) % systems.len();
                 let system = &systems[at];
-                let sample = system.measure(concurrency, pace)?;
+                let sample = measure_one(system.as_ref(), concurrency, pace)?;
                 eprintln!(
-                    "round {} of {rounds}: {} at {concurrency}: {:.0} queries/s, p50 {:.2} ms, p99 {:.2} ms",
+                    "round {} of {rounds}: {} at {concurrency}: {:.0} queries/s, p50 {:.2} ms, p99 {:.2} ms, CPU {:.2} ms",
                     round + 1,
                     system.name(),
                     sample.queries_per_second,
                     sample.p50_ms,
                     sample.p99_ms,
+                    sample.cpu_ms,
                 );
                 all[i * systems.len() + at].samples.push(sample);
             }
         }
     }
     Ok(all)
+}
+
+/// One measurement, after a warm-up that does not count.
+fn measure_one(system: &dyn System, concurrency: usize, pace: Pace) -> Result<Sample> {
+    let used = || -> Result<Duration> {
+        // What this process started is counted for itself.
+        let other = system
+            .process()
+            .map_or(Ok(Duration::ZERO), machine::cpu_time)?;
+        Ok(machine::own_cpu_time()? + other)
+    };
+    system.load(concurrency, pace.warmup)?;
+    let before = used()?;
+    let mut sample = system.load(concurrency, pace.measured)?;
+    sample.cpu_ms = (used()? - before).as_secs_f64() * 1e3 / sample.answered.max(1) as f64;
+    Ok(sample)
 }
 
 /// The figures of one system at one concurrency.

@@ -110,6 +110,10 @@ impl Server {
         Ok(endpoint.connect().await?)
     }
 
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn memory(&self) -> Result<machine::Memory> {
         machine::memory(self.child.id())
     }
@@ -134,11 +138,17 @@ impl Server {
         Err(format!("the replicas are behind after {PATIENCE:?}").into())
     }
 
-    /// Asks the server to stop, and waits for it.
-    pub fn stop(mut self) -> Result<()> {
+    /// Asks the server to stop, and waits for it. The runtime goes on meanwhile:
+    /// its clients have to answer the server's goodbye.
+    pub async fn stop(mut self) -> Result<()> {
         let id = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &id]).status()?;
-        let status = self.child.wait()?;
+        let status = loop {
+            match self.child.try_wait()? {
+                Some(status) => break status,
+                None => tokio::time::sleep(ASK_EVERY).await,
+            }
+        };
         match status.success() {
             true => Ok(()),
             false => Err(format!("the server ended with {status}").into()),

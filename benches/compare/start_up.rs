@@ -38,7 +38,7 @@ pub async fn measure(folder: &Path, starts: usize) -> Result<StartUp> {
         return Err(format!("the sample could not be imported: {text}").into());
     }
     server.settled().await?;
-    server.stop()?;
+    server.stop().await?;
 
     let mut milliseconds = Vec::new();
     let mut idle = None;
@@ -49,7 +49,7 @@ pub async fn measure(folder: &Path, starts: usize) -> Result<StartUp> {
             tokio::time::sleep(IDLE).await;
             idle = Some(server.memory()?);
         }
-        server.stop()?;
+        server.stop().await?;
     }
     Ok(StartUp {
         spread: Spread::of(milliseconds.iter().copied()),

@@ -24,6 +24,10 @@ pub const TABLE: &str = "packages";
 /// Four dimensions a code.
 const SUB_VECTORS: usize = DIMENSION / 4;
 
+/// Rows of a partition: somewhat more than LanceDB chooses for so small a table,
+/// so that few probes find most of the neighbours.
+const ROWS_A_PARTITION: usize = 400;
+
 /// Rows of one message: about 4 MiB.
 const ROWS_A_MESSAGE: usize = 2_500;
 
@@ -68,7 +72,7 @@ pub async fn build(server: &Server, dataset: &Dataset) -> Result<Built> {
     let import_seconds = began.elapsed().as_secs_f64();
 
     let began = Instant::now();
-    let partitions = (dataset.num_rows() as f64).sqrt().round() as u32;
+    let partitions = (dataset.num_rows() / ROWS_A_PARTITION).max(1) as u32;
     let ivf = IvfOptions {
         distance_type: DistanceType::Cosine.into(),
         num_partitions: partitions,

@@ -7,6 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -22,7 +23,6 @@ use crate::{
     closed_loop::{self, Caller, Sample},
     dataset::TOP,
     machine::LANCE_CPU_THREADS,
-    options::Pace,
     rounds::{Knobs, System},
     server::free_address,
     tables::TABLE,
@@ -129,14 +129,18 @@ impl System for WebApp {
         &self.name
     }
 
-    fn measure(&self, concurrency: usize, pace: Pace) -> Result<Sample> {
+    fn load(&self, concurrency: usize, duration: Duration) -> Result<Sample> {
         self.clients.block_on(async {
             let mut callers = Vec::new();
             for _ in 0..concurrency {
                 callers.push(self.connect().await?);
             }
-            closed_loop::run(callers, self.bodies.len(), pace).await
+            closed_loop::run(callers, self.bodies.len(), duration).await
         })
+    }
+
+    fn process(&self) -> Option<u32> {
+        Some(self.child.id())
     }
 
     fn answers(&self) -> Result<Vec<Vec<i64>>> {
