@@ -168,8 +168,8 @@ fn literal_tokens(field: &str, value: &Scalar) -> Result<Vec<Token>> {
         Scalar::Null => vec![word("NULL")],
         Scalar::Bool(true) => vec![word("TRUE")],
         Scalar::Bool(false) => vec![word("FALSE")],
-        // Its digits without the sign are no i64: the planner would make a float.
-        Scalar::Int(i64::MIN) => cast(i64::MIN.to_string(), "BIGINT".to_owned()),
+        // Without its sign it is no i64, and Lance would round it to a float.
+        Scalar::Int(i64::MIN) => cast(i64::MIN.to_string(), "BIGINT".into()),
         Scalar::Int(n) => number(n.to_string()),
         Scalar::UInt(n) => number(n.to_string()),
         Scalar::Double(x) => number(format!("{x:?}")),
@@ -180,15 +180,16 @@ fn literal_tokens(field: &str, value: &Scalar) -> Result<Vec<Token>> {
             vec![Token::HexStringLiteral(hex)]
         }
         Scalar::Timestamp { seconds, nanos } => {
-            let time = chrono::DateTime::from_timestamp(*seconds, *nanos)
+            let (count, unit) = finest(*seconds, *nanos)
                 .ok_or_else(|| Error::invalid(field, "has a timestamp out of range"))?;
-            let (digits, text) = match nanos {
-                0 => (0, time.format("%Y-%m-%dT%H:%M:%S")),
-                n if n % 1_000_000 == 0 => (3, time.format("%Y-%m-%dT%H:%M:%S%.3f")),
-                n if n % 1_000 == 0 => (6, time.format("%Y-%m-%dT%H:%M:%S%.6f")),
-                _ => (9, time.format("%Y-%m-%dT%H:%M:%S%.9f")),
-            };
-            cast(text.to_string(), format!("TIMESTAMP({digits})"))
+            // With its zone, so that it is the same instant in a column of any
+            // zone, and in UTC in one of none.
+            let to = format!("Timestamp({unit}, \"UTC\")");
+            let mut tokens = vec![word("arrow_cast"), Token::LParen];
+            tokens.extend(literal_tokens(field, &Scalar::Int(count))?);
+            let to = Token::SingleQuotedString(to);
+            tokens.extend([Token::Comma, to, Token::RParen]);
+            tokens
         }
         Scalar::Decimal(text) => {
             let digits = text.bytes().filter(u8::is_ascii_digit).count();
@@ -207,5 +208,23 @@ fn literal_tokens(field: &str, value: &Scalar) -> Result<Vec<Token>> {
             tokens.push(Token::RParen);
             tokens
         }
+    })
+}
+
+/// A timestamp as a count of its finest unit that has room for it: LanceDB compares
+/// two units in the coarser one, which should be the column's.
+fn finest(seconds: i64, nanos: u32) -> Option<(i64, &'static str)> {
+    [
+        ("ns", 1_000_000_000),
+        ("us", 1_000_000),
+        ("ms", 1_000),
+        ("s", 1),
+    ]
+    .into_iter()
+    .filter(|(_, per_second)| i64::from(nanos) * per_second % 1_000_000_000 == 0)
+    .find_map(|(unit, per_second)| {
+        let rest = i64::from(nanos) * per_second / 1_000_000_000;
+        let count = seconds.checked_mul(per_second)?.checked_add(rest)?;
+        Some((count, unit))
     })
 }
