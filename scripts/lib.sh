@@ -129,3 +129,10 @@ status_says() {
 
 # Whether something listens on HOST:PORT already.
 is_taken() { (exec 3<>"/dev/tcp/${1%:*}/${1##*:}") 2>/dev/null; }
+
+# HOST:PORT on loopback where nothing listens, below the ports that clients get.
+free_address() {
+    local address
+    while address="127.0.0.1:$((20000 + RANDOM % 10000))" && is_taken "$address"; do :; done
+    echo "$address"
+}
