@@ -93,7 +93,12 @@ impl App {
             .into_iter()
             .map(|location| connect(Role::Replica, location))
             .collect();
-        let router = Arc::new(Router::new(Arc::clone(&primary), replicas.clone()));
+        let router = Arc::new(Router::new(
+            Arc::clone(&primary),
+            replicas.clone(),
+            config.freshness,
+            events.clone(),
+        ));
 
         let health = readiness::reporter();
         let go_away = CancellationToken::new();

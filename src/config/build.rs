@@ -9,6 +9,7 @@ use super::{
     Cache, Config, Health, Limits, Logging, Metrics, Replication, Server, Shutdown,
     connections::connections,
     fault::Faults,
+    freshness::freshness,
     raw::{self, Raw},
     units::{ByteSize, DurationText},
 };
@@ -38,6 +39,7 @@ pub(super) fn build_and_validate(
     };
     let connections = connections(raw, data_dir, faults);
     let replication = replication(&raw.replication, faults);
+    let freshness = freshness(&raw.freshness, faults);
     let health = health(&raw.health, faults);
     let cache = Cache {
         index_bytes: bytes(
@@ -63,6 +65,7 @@ pub(super) fn build_and_validate(
         primary,
         replicas,
         replication,
+        freshness,
         health,
         cache,
         logging,

@@ -9,6 +9,7 @@
 mod build;
 mod connections;
 mod fault;
+mod freshness;
 mod location;
 mod raw;
 mod render;
@@ -19,6 +20,7 @@ mod tests;
 mod units;
 
 pub use fault::{ConfigErrors, Fault};
+pub use freshness::{DefaultFreshness, Freshness};
 pub use raw::schema;
 pub use sources::{Sources, load};
 pub use units::parse_bytes;
@@ -38,6 +40,7 @@ pub struct Config {
     /// Read in turn, in this order.
     pub replicas: Vec<Location>,
     pub replication: Replication,
+    pub freshness: Freshness,
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,

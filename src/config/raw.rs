@@ -35,6 +35,7 @@ pub(super) struct Raw {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<Vec<Location>>,
     pub replication: Replication,
+    pub freshness: Freshness,
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,
@@ -197,6 +198,39 @@ impl Default for Replication {
             parallel_copies: 4,
             max_versions_behind: 16,
             delete_grace: Duration::from_secs(60).into(),
+        }
+    }
+}
+
+/// How old an answer may be. A read can say it itself; this is for those that do
+/// not, and for what happens when no replica is fresh enough.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Freshness {
+    /// "eventual": whatever the next replica in turn has. "strong": the primary's
+    /// newest version. "max_age=5s": with everything that was committed until
+    /// this long ago. "max_versions=3": at most this many versions behind.
+    pub default: String,
+    /// The same for single tables, by name.
+    pub tables: BTreeMap<String, String>,
+    /// The longest that a read waits for a replica that is fresh enough.
+    pub wait: DurationText,
+    /// Whether the primary answers when no replica was fresh enough in time. If
+    /// not, the read is UNAVAILABLE.
+    pub spill_to_primary: bool,
+    /// How many such reads the primary answers at once. More are UNAVAILABLE.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_spilled_reads: usize,
+}
+
+impl Default for Freshness {
+    fn default() -> Self {
+        Freshness {
+            default: "eventual".into(),
+            tables: BTreeMap::new(),
+            wait: Duration::from_secs(1).into(),
+            spill_to_primary: true,
+            max_spilled_reads: 32,
         }
     }
 }

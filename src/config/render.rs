@@ -1,7 +1,7 @@
 //! The effective configuration as text that could be loaded again, but for the
 //! secrets.
 
-use super::{Config, Location, raw};
+use super::{Config, Location, freshness::raw_freshness, raw};
 
 impl Config {
     /// The effective configuration as TOML. Values of `storage_options` are
@@ -33,6 +33,7 @@ impl Config {
                 max_versions_behind: self.replication.max_versions_behind,
                 delete_grace: self.replication.delete_grace.into(),
             },
+            freshness: raw_freshness(&self.freshness),
             health: raw::Health {
                 probe_interval: self.health.probe_interval.into(),
                 probe_timeout: self.health.probe_timeout.into(),

@@ -7,7 +7,10 @@ use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::{Connection, Events, Head, Primary};
-use crate::domain::{Error, Result, TableName, view::ConnectionState};
+use crate::{
+    domain::{Error, Incarnation, Result, TableName, view::ConnectionState},
+    storage::Store,
+};
 
 /// Tables looked at concurrently: each look is a request or two to the store.
 const PARALLEL_LOOKS: usize = 8;
@@ -110,7 +113,9 @@ impl Follow for Arc<Connection> {
         };
         let snapshot = Arc::new(handle.snapshot().await?);
         match self.catalog().get(table) {
-            Some(served) if served.commit() == snapshot.commit() => {}
+            Some(served)
+                if served.commit() == snapshot.commit()
+                    && served.position() == snapshot.position() => {}
             _ => self.catalog().replace(&snapshot),
         }
         Ok(())
@@ -118,7 +123,11 @@ impl Follow for Arc<Connection> {
 }
 
 /// Whether a head still follows the table at its location.
-pub(super) async fn is_current(head: &Head) -> Result<bool> {
+pub(super) async fn is_current(store: &Store, table: &TableName, head: &Head) -> Result<bool> {
+    let there = store.incarnation(table).await?;
+    if there.unwrap_or(Incarnation::UNKNOWN) != head.handle().incarnation() {
+        return Ok(false);
+    }
     match head.handle().is_behind().await {
         Ok(behind) => Ok(!behind),
         Err(Error::NotFound { .. } | Error::Corrupt(_)) => Ok(false),

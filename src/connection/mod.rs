@@ -6,12 +6,15 @@
 
 mod catalog;
 mod embedded;
+mod events;
 mod follow;
+mod history;
 mod primary;
 mod watch;
 
 pub use catalog::{Catalog, Entry};
-pub use embedded::{Connection, Events, Status};
+pub use embedded::{Connection, REPLICA_OF, Status};
+pub use events::Events;
 pub use follow::{Follow, follow, keep_following};
 pub use primary::{Head, Lane, Primary};
 pub use watch::watch;

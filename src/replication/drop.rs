@@ -22,12 +22,15 @@ pub(super) struct Dropper {
     pub stop: CancellationToken,
 }
 
-/// Deletes the manifests of a table.
+/// Deletes the manifests of a table, and the mark of which creation it is.
 pub(super) async fn unpublish(store: &Store, table: &TableName) -> Result<(), ReplicationError> {
     let versions = format!("{}/_versions", Objects::table_folder(table));
     for path in store.objects().list(&versions).await?.into_keys() {
         store.objects().delete(&path).await?;
     }
+    // Now, and not with the files later: a table of the same name that comes
+    // meanwhile has its own at the same path.
+    store.unmark(table).await?;
     Ok(())
 }
 

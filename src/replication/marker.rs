@@ -4,12 +4,9 @@ use bytes::Bytes;
 
 use super::ReplicationError;
 use crate::{
-    connection::Connection,
+    connection::{Connection, REPLICA_OF},
     storage::{ObjectError, Store},
 };
-
-/// The object in a replica that holds the identity of its primary.
-const REPLICA_OF: &str = "_lancegate/replica-of";
 
 /// Makes sure that `replica` is a copy of `primary`, or empty and so may become
 /// one.

@@ -17,6 +17,9 @@ pub(super) enum Plan {
 /// What is known when a plan is made.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known<'a> {
+    /// Whether the replica's folder is of the same creation of the table as the
+    /// primary's.
+    pub same_incarnation: bool,
     /// The commit that the primary serves.
     pub primary: Commit,
     /// The versions that are there on the primary, ascending.
@@ -36,6 +39,9 @@ pub(super) fn plan(known: Known<'_>) -> Plan {
     let Some(replica) = known.replica else {
         return Plan::Advance(vec![newest]);
     };
+    if !known.same_incarnation {
+        return Plan::Rebuild(newest);
+    }
     if replica == known.primary {
         return Plan::UpToDate;
     }
@@ -74,6 +80,7 @@ mod tests {
 
     fn known<'a>(primary: Commit, versions: &'a [u64], replica: Option<Commit>) -> Known<'a> {
         Known {
+            same_incarnation: true,
             primary,
             primary_versions: versions,
             replica,
@@ -110,6 +117,13 @@ mod tests {
         let mut shorter = known(commit(1, 99), &[1], Some(commit(2, 20)));
         shorter.primary_at_replica = None;
         assert_eq!(plan(shorter), Plan::Rebuild(1));
+    }
+
+    #[test]
+    fn another_creation_of_the_table_is_rebuilt_whatever_its_versions_are() {
+        let mut recreated = known(commit(9, 99), &[8, 9], Some(commit(8, 80)));
+        recreated.same_incarnation = false;
+        assert_eq!(plan(recreated), Plan::Rebuild(9));
     }
 
     #[test]

@@ -11,8 +11,8 @@ use super::{
 use crate::{
     config::Replication,
     connection::{Connection, Primary},
-    domain::{Error, TableName},
-    storage::{Commit, Handle, Snapshot, Store},
+    domain::{Error, Incarnation, TableName},
+    storage::{Commit, Handle, INCARNATION_MARKER, Snapshot, Store},
     telemetry::metrics,
 };
 
@@ -39,7 +39,9 @@ impl Context<'_> {
         let served = self.primary.connection().catalog().get(table);
         let Some(served) = served else { return Ok(()) };
         let replica = self.replica.catalog().get(table);
-        if replica.is_some_and(|r| r.commit() == served.commit()) {
+        if replica
+            .is_some_and(|r| r.position() == served.position() && r.commit() == served.commit())
+        {
             return Ok(());
         }
         let mut outcome = Ok(());
@@ -66,8 +68,16 @@ impl Context<'_> {
             return Err(ReplicationError::NotCopyable(reason));
         }
         let replica = self.replica_commit(table).await?;
+        let incarnation = source.incarnation();
+        if served.position().incarnation != incarnation {
+            // Re-created just now: the next round sees it.
+            return Ok(());
+        }
+        let marked = self.target.incarnation(table).await?;
         let versions = source.version_numbers().await?;
         let known = Known {
+            // A copy without a mark is told by its commits alone, and marked.
+            same_incarnation: marked.is_none_or(|there| there == incarnation),
             primary: served.commit(),
             primary_versions: &versions,
             replica,
@@ -79,9 +89,12 @@ impl Context<'_> {
         };
         match plan(known) {
             Plan::UpToDate => {
+                self.mark(table, incarnation).await?;
                 self.serve(table, served.version(), false).await?;
             }
             Plan::Advance(versions) => {
+                // Before the first manifest: what is published has a mark.
+                self.mark(table, incarnation).await?;
                 self.copy_versions(table, source, &versions, present)
                     .await?;
                 let newest = versions.last().copied().unwrap_or(served.version());
@@ -93,16 +106,34 @@ impl Context<'_> {
                 *present = Present::default();
                 let files = self.copy_files_of(table, source, version, present).await?;
                 unpublish(self.target, table).await?;
+                self.mark(table, incarnation).await?;
                 self.route(table).publish(version, &files).await?;
                 self.serve(table, version, true).await?;
                 let mut keep: BTreeSet<String> = files.files;
                 keep.insert(files.manifest);
+                keep.insert(INCARNATION_MARKER.to_owned());
                 self.dropper
                     .delete_others(self.target, table, &keep)
                     .await?;
             }
         }
         Ok(())
+    }
+
+    /// Marks the copy as one of this creation of the table.
+    async fn mark(
+        &self,
+        table: &TableName,
+        incarnation: Incarnation,
+    ) -> Result<(), ReplicationError> {
+        if incarnation == Incarnation::UNKNOWN {
+            return Ok(());
+        }
+        match self.target.mark(table, incarnation).await? {
+            there if there == incarnation => Ok(()),
+            // Somebody else copies as well, and is further: plan again.
+            _ => Err(ReplicationError::SourceGone("incarnation".to_owned())),
+        }
     }
 
     fn route<'a>(&'a self, table: &'a TableName) -> Route<'a> {
@@ -203,7 +234,9 @@ impl Context<'_> {
         // Reading the list of indexes now keeps it out of the first search.
         snapshot.indexes().await?;
         let snapshot = Arc::new(snapshot);
-        if another_table {
+        let served = self.replica.catalog().position(table);
+        let same = served.is_none_or(|s| s.incarnation == snapshot.position().incarnation);
+        if another_table || !same {
             self.replica.catalog().replace(&snapshot);
         } else {
             self.replica.catalog().advance(&snapshot);

@@ -39,7 +39,7 @@ impl Api {
         let mut tables = BTreeMap::new();
         for (table, entry) in connection.catalog().all().iter() {
             let version = entry.snapshot.version();
-            let lag = primary.lag(table, version);
+            let lag = primary.lag(table, &entry.snapshot.position());
             tables.insert(table.clone(), position(table, version, lag));
         }
         // What the primary has and this connection lacks is behind by all of it.
@@ -47,10 +47,7 @@ impl Api {
             tables.entry(table.clone()).or_insert_with(|| {
                 let lag = Lag {
                     versions: entry.snapshot.version(),
-                    age: primary
-                        .ahead_since(table, 0)
-                        .and_then(|since| since.elapsed().ok())
-                        .unwrap_or(Duration::ZERO),
+                    age: primary.ahead_for(table, 0).unwrap_or(Duration::ZERO),
                 };
                 position(table, 0, lag)
             });

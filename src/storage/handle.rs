@@ -4,7 +4,7 @@ use arrow::datatypes::{DataType, Fields, Schema};
 use lancedb::Table;
 
 use super::{Snapshot, error};
-use crate::domain::{Error, Resource, Result, TableName};
+use crate::domain::{Error, Incarnation, Resource, Result, TableName};
 
 /// A handle that writes, and that sees its own writes. Other writers' commits
 /// are seen after [`Handle::refresh`]. Clones share what they see.
@@ -12,11 +12,21 @@ use crate::domain::{Error, Resource, Result, TableName};
 pub struct Handle {
     pub(super) name: TableName,
     pub(super) table: Table,
+    incarnation: Incarnation,
 }
 
 impl Handle {
-    pub(super) fn new(name: TableName, table: Table) -> Self {
-        Self { name, table }
+    pub(super) fn new(name: TableName, table: Table, incarnation: Incarnation) -> Self {
+        Self {
+            name,
+            table,
+            incarnation,
+        }
+    }
+
+    /// Which creation of the name this is a handle on.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
     }
 
     /// Looks for commits of other writers.
@@ -34,7 +44,7 @@ impl Handle {
             .checkout_current()
             .await
             .map_err(|e| error::in_table(&self.name, e))?;
-        Snapshot::of(self.name.clone(), pinned).await
+        Snapshot::of(self.name.clone(), pinned, self.incarnation).await
     }
 
     /// The number of the version that this handle sees.

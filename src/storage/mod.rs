@@ -8,6 +8,7 @@ mod explain;
 mod filter;
 mod full_text;
 mod handle;
+mod incarnation;
 mod index;
 mod objects;
 mod query;
@@ -19,6 +20,7 @@ mod versions;
 mod write;
 
 pub use handle::Handle;
+pub use incarnation::MARKER as INCARNATION_MARKER;
 pub use objects::{FileCopy, ObjectError, Objects};
 pub use session::{CacheUse, Sessions};
 pub use snapshot::{Batches, Rows, Snapshot};

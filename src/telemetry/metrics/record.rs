@@ -10,8 +10,9 @@ use std::{
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::{
-    CACHE_BYTES, CONNECTION_UP, COPIED_BYTES, COPIED_FILES, COPIES, COPY_SECONDS, IN_FLIGHT,
-    PUBLISHED, READ_SECONDS, READS, ROUTED, SHED,
+    CACHE_BYTES, CONNECTION_UP, COPIED_BYTES, COPIED_FILES, COPIES, COPY_SECONDS,
+    FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, IN_FLIGHT, PUBLISHED, READ_SECONDS, READS, ROUTED,
+    SHED,
     handles::{ByName, Outcomes},
     labels::{Place, Tables},
     rollup::{Largest, Sum},
@@ -164,6 +165,13 @@ pub fn read_finished(connection: &str, ok: bool, elapsed: Duration) {
         connection.reads.count(if ok { "ok" } else { "error" });
         connection.read_seconds.record(elapsed);
     }
+}
+
+/// A read that found no replica fresh enough at first went on. `outcome` is
+/// `fresh`, `spilled` or `failed`.
+pub fn freshness_waited(outcome: &'static str, elapsed: Duration) {
+    counter!(FRESHNESS_WAITS, "outcome" => outcome).increment(1);
+    histogram!(FRESHNESS_WAIT_SECONDS).record(elapsed);
 }
 
 /// A connection was found usable, or not. `role` is the word of `Role::as_str`.
