@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(history.complete_until(5), at(70));
         assert_eq!(history.complete_until(6), at(70));
         assert_eq!(history.behind_for(3, at(52)), Some(Duration::from_secs(2)));
-        assert_eq!(history.behind_for(5, at(52)), None);
+        assert_eq!(history.behind_for(6, at(52)), None);
     }
 
     #[test]
