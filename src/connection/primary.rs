@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -41,6 +44,8 @@ struct Table {
     lane: Arc<tokio::sync::Mutex<()>>,
     head: Mutex<Option<Head>>,
     commits: Mutex<VecDeque<(u64, SystemTime)>>,
+    /// Counts writes through this server and seen commits of others.
+    announced: AtomicU64,
 }
 
 /// An open handle on the newest version.
@@ -85,6 +90,7 @@ impl Primary {
                 lane: Arc::default(),
                 head: Mutex::default(),
                 commits: Mutex::default(),
+                announced: AtomicU64::new(0),
             })
         });
         Arc::clone(table)
@@ -178,7 +184,17 @@ impl Primary {
             }
         }
         drop(commits);
+        table.announced.fetch_add(1, Ordering::Relaxed);
         self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// How often something of a table was written or seen: what has no version of
+    /// its own, such as a tag, is looked at again when this grew.
+    pub fn announced(&self, name: &TableName) -> u64 {
+        let tables = lock(&self.tables);
+        tables
+            .get(name)
+            .map_or(0, |table| table.announced.load(Ordering::Relaxed))
     }
 
     /// For how long the primary has been ahead of this version of a table.

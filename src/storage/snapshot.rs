@@ -12,6 +12,7 @@ use super::{
     filter::{Bound, blame},
     index,
     versions::Commit,
+    warm::Warmed,
 };
 use crate::domain::{Error, Result, TableName, index::IndexInfo, table::TableInfo};
 
@@ -20,6 +21,7 @@ pub struct Snapshot {
     pub(super) name: TableName,
     pub(super) table: Table,
     pub(super) schema: SchemaRef,
+    pub(super) warmed: Warmed,
     commit: Commit,
     indexes: OnceCell<Vec<IndexInfo>>,
 }
@@ -130,6 +132,7 @@ impl Snapshot {
             name,
             table,
             schema,
+            warmed: Warmed::default(),
             commit,
             indexes: OnceCell::new(),
         })
