@@ -2,13 +2,18 @@
 //! of one table, all up; the decision is from a request to the connection and
 //! snapshot it goes to, and touches neither disk nor network.
 
-use std::{hint::black_box, sync::Arc, time::SystemTime};
+use std::{
+    collections::HashSet,
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use arrow::datatypes::{DataType, Field, Schema};
 use criterion::{Criterion, criterion_group, criterion_main};
 use lancegate::{
     config::{self, Sources},
-    connection::{Connection, Events, Primary, follow},
+    connection::{Connection, Events, Primary, Whole, follow},
     domain::{Need, Role, TableName, view::ConnectionState},
     router::{Decision, ReadRequest, Router},
     storage::{Sessions, Store},
@@ -93,7 +98,12 @@ async fn router(folder: &std::path::Path, table: &TableName) -> Router {
     }
     assert!(follow(&primary).await.expect("a look").is_empty());
     for replica in &replicas {
-        assert!(follow(replica).await.expect("a look").is_empty());
+        let whole = Whole {
+            connection: Arc::clone(replica),
+            warm: Duration::ZERO,
+            withheld: HashSet::new(),
+        };
+        assert!(follow(&whole).await.expect("a look").is_empty());
     }
     Router::new(primary, replicas, config.freshness, events)
 }

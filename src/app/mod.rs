@@ -111,8 +111,9 @@ impl App {
             &events,
             config.replication.poll_interval,
         );
+        let copier = tasks.copier(&primary, &events, config.replication);
         for replica in &replicas {
-            tasks.keep_true(&primary, replica, &events, config.replication);
+            tasks.keep_true(replica, &copier, &events, config.replication);
         }
         tasks.spawn(readiness::keep(
             Arc::clone(&router),

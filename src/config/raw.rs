@@ -12,6 +12,10 @@ use super::{
     units::{ByteSize, DurationText},
 };
 
+mod replication;
+
+pub(super) use replication::{Replica, Replication};
+
 /// Configuration of a lancegate server. Unknown keys are errors. Every key can
 /// also be set by an environment variable: LANCEGATE_, then the key in upper
 /// case, with two underscores for each dot and for the index of a replica:
@@ -31,9 +35,9 @@ pub(super) struct Raw {
     /// The connections that answer reads, in turn. With none the primary does.
     /// With neither primary nor replicas given: ./lancegate-data/replica-1 and
     /// ./lancegate-data/replica-2.
-    #[schemars(with = "Vec<Location>")]
+    #[schemars(with = "Vec<Replica>")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub replicas: Option<Vec<Location>>,
+    pub replicas: Option<Vec<Replica>>,
     pub replication: Replication,
     pub freshness: Freshness,
     pub health: Health,
@@ -168,37 +172,6 @@ pub(super) struct StorageOption(#[schemars(with = "String")] pub SecretString);
 impl Serialize for StorageOption {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str("[redacted]")
-    }
-}
-
-/// How replicas are kept true to the primary.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Replication {
-    /// Whether this server copies. If not, something else must, and replicas are
-    /// only read.
-    pub enabled: bool,
-    /// How often the primary is looked at for commits of other writers.
-    pub poll_interval: DurationText,
-    /// Files copied at once, for each replica.
-    #[schemars(range(min = 1, max = 1_024))]
-    pub parallel_copies: usize,
-    /// A replica that is further behind than this skips to the newest version.
-    pub max_versions_behind: u64,
-    /// For how long files are kept on a replica after their table was dropped or
-    /// created anew: a read may still be using them.
-    pub delete_grace: DurationText,
-}
-
-impl Default for Replication {
-    fn default() -> Self {
-        Replication {
-            enabled: true,
-            poll_interval: Duration::from_secs(1).into(),
-            parallel_copies: 4,
-            max_versions_behind: 16,
-            delete_grace: Duration::from_secs(60).into(),
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 
 use super::Events;
 use crate::{
-    domain::{Position, TableName},
+    domain::{Incarnation, Position, TableName},
     storage::Snapshot,
 };
 
@@ -59,7 +59,10 @@ impl Catalog {
     pub fn advance(&self, snapshot: &Arc<Snapshot>) {
         let new = snapshot.position();
         self.put(snapshot, |old| {
-            new != old.position() && new.reaches(&old.position())
+            let old = old.position();
+            // Marked since it was opened.
+            let named = old.incarnation == Incarnation::UNKNOWN && new.version >= old.version;
+            new != old && (new.reaches(&old) || named)
         });
     }
 

@@ -13,9 +13,9 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::{Catalog, Events};
+use super::{Catalog, Events, Orders};
 use crate::{
-    config::Location,
+    config::{Location, ReplicaMode},
     domain::{Error, Result, Role, TableName, view::ConnectionState},
     storage::{ObjectError, Sessions, Snapshot, Store},
 };
@@ -43,6 +43,7 @@ pub struct Connection {
     reads: AtomicU64,
     loaded: AtomicBool,
     suspicion: Notify,
+    orders: Orders,
     events: Events,
 }
 
@@ -75,6 +76,7 @@ impl Connection {
             reads: AtomicU64::new(0),
             loaded: AtomicBool::new(false),
             suspicion: Notify::new(),
+            orders: Orders::default(),
             events,
         }
     }
@@ -87,6 +89,16 @@ impl Connection {
     /// What it is for.
     pub fn role(&self) -> Role {
         self.role
+    }
+
+    /// Who brings data there; says nothing of the primary.
+    pub fn mode(&self) -> ReplicaMode {
+        self.location.mode
+    }
+
+    /// What an operator asked to be done to it.
+    pub fn orders(&self) -> &Orders {
+        &self.orders
     }
 
     /// The tables that it serves.
@@ -204,7 +216,7 @@ impl Connection {
     }
 
     /// Notes that its tables were looked up.
-    pub(super) fn set_loaded(&self) {
+    pub fn set_loaded(&self) {
         if !self.loaded.swap(true, Ordering::AcqRel) {
             self.events.announce();
         }

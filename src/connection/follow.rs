@@ -95,33 +95,6 @@ impl Follow for Arc<Primary> {
     }
 }
 
-/// A replica that something else copies to: its newest version is opened
-/// whenever there is another one.
-impl Follow for Arc<Connection> {
-    fn connection(&self) -> &Connection {
-        self
-    }
-
-    async fn look(&self, table: &TableName) -> Result<()> {
-        let handle = match self.store()?.open(table).await {
-            Ok(handle) => handle,
-            Err(Error::NotFound { .. }) => {
-                self.catalog().remove(table);
-                return Ok(());
-            }
-            Err(e) => return Err(e),
-        };
-        let snapshot = Arc::new(handle.snapshot().await?);
-        match self.catalog().get(table) {
-            Some(served)
-                if served.commit() == snapshot.commit()
-                    && served.position() == snapshot.position() => {}
-            _ => self.catalog().replace(&snapshot),
-        }
-        Ok(())
-    }
-}
-
 /// Whether a head still follows the table at its location.
 pub(super) async fn is_current(store: &Store, table: &TableName, head: &Head) -> Result<bool> {
     let there = store.incarnation(table).await?;

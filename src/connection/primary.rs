@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -41,6 +44,8 @@ struct Table {
     /// Held by one look at the location at a time: those who wait for it learn
     /// what it found.
     look: tokio::sync::Mutex<()>,
+    /// Counts writes through this server and seen commits of others.
+    announced: AtomicU64,
 }
 
 /// An open handle on the newest version.
@@ -86,6 +91,7 @@ impl Primary {
                 head: Mutex::default(),
                 history: Mutex::default(),
                 look: tokio::sync::Mutex::default(),
+                announced: AtomicU64::new(0),
             })
         });
         Arc::clone(table)
@@ -172,7 +178,17 @@ impl Primary {
     fn announce(&self, snapshot: &Snapshot) {
         let table = self.table(snapshot.name());
         lock(&table.history).add(snapshot.commit());
+        table.announced.fetch_add(1, Ordering::Relaxed);
         self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// How often something of a table was written or seen: what has no version of
+    /// its own, such as a tag, is looked at again when this grew.
+    pub fn announced(&self, name: &TableName) -> u64 {
+        let tables = lock(&self.tables);
+        tables
+            .get(name)
+            .map_or(0, |table| table.announced.load(Ordering::Relaxed))
     }
 
     /// For how long the primary has been ahead of this version of a table.

@@ -9,11 +9,18 @@
 mod copy;
 mod drop;
 mod error;
+mod failpoint;
+mod lease;
 mod marker;
+mod memory;
 mod plan;
+mod rebuild;
 mod replica;
 mod run;
+mod serve;
 mod table;
+mod tags;
+mod withheld;
 
 pub use error::ReplicationError;
-pub use run::replicate;
+pub use run::Copier;

@@ -12,6 +12,7 @@ use super::{
     filter::{Bound, blame},
     index,
     versions::Commit,
+    warm::Warmed,
 };
 use crate::domain::{
     Error, Incarnation, Position, Result, TableName, index::IndexInfo, table::TableInfo,
@@ -22,6 +23,7 @@ pub struct Snapshot {
     pub(super) name: TableName,
     pub(super) table: Table,
     pub(super) schema: SchemaRef,
+    pub(super) warmed: Warmed,
     commit: Commit,
     incarnation: Incarnation,
     indexes: OnceCell<Vec<IndexInfo>>,
@@ -137,6 +139,7 @@ impl Snapshot {
             name,
             table,
             schema,
+            warmed: Warmed::default(),
             commit,
             incarnation,
             indexes: OnceCell::new(),
