@@ -91,3 +91,28 @@ pub(super) fn must_have(schema: &Schema, column: &str) -> Result<()> {
         false => Err(Error::not_found(Resource::Column, column)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Field;
+
+    use super::*;
+
+    #[test]
+    fn columns_are_found_by_their_paths() {
+        let text = |name| Field::new(name, DataType::Utf8, true);
+        let inner = Field::new("b", DataType::Struct(vec![text("c")].into()), true);
+        let schema = Schema::new(vec![
+            text("x"),
+            text("x.y"),
+            Field::new("a", DataType::Struct(vec![inner].into()), true),
+            Field::new_list("l", text("item"), true),
+        ]);
+        for good in ["x", "x.y", "a", "a.b", "a.b.c", "l.item"] {
+            assert!(must_have(&schema, good).is_ok(), "{good}");
+        }
+        for bad in ["", "y", "x.", "xx", "x.z", "a.c", "a.b.c.d", "l.other"] {
+            assert!(must_have(&schema, bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -100,6 +100,8 @@ fn filters_that_are_none() {
             "count(*)",
             // Types that do not fit.
             "id = 'hunter2'",
+            "text 1",
+            "DATE NULL = at",
             "size = 'hunter2'",
             "size > 'hunter2'",
             "at > 'hunter2'",
