@@ -7,12 +7,14 @@ mod config;
 mod error;
 mod healthcheck;
 mod import;
+mod replicate;
 mod search;
 mod serve;
 mod status;
 mod table;
 mod values;
 mod vector;
+mod verify;
 
 use std::{
     io::{ErrorKind, Write},
@@ -35,6 +37,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Replicate(replicate::Replicate),
+    Verify(verify::Verify),
     CheckConfig(config::CheckConfig),
     Config(config::ConfigCommand),
     Healthcheck(healthcheck::Healthcheck),
@@ -73,6 +77,8 @@ impl Cli {
     pub async fn run(self) -> ExitCode {
         let done = match self.command {
             Command::Serve(command) => command.run().await,
+            Command::Replicate(command) => command.run().await,
+            Command::Verify(command) => return command.run().await,
             Command::CheckConfig(command) => command.run(),
             Command::Config(command) => command.run(),
             Command::Healthcheck(command) => return command.run().await,

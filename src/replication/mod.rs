@@ -10,10 +10,13 @@ mod copy;
 mod drop;
 mod error;
 mod marker;
+mod once;
 mod plan;
 mod replica;
 mod run;
 mod table;
+pub mod verify;
 
 pub use error::ReplicationError;
+pub use once::replicate_once;
 pub use run::replicate;

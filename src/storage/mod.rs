@@ -9,6 +9,7 @@ mod filter;
 mod full_text;
 mod handle;
 mod index;
+mod inventory;
 mod objects;
 mod query;
 mod scan;
@@ -19,6 +20,7 @@ mod versions;
 mod write;
 
 pub use handle::Handle;
+pub use inventory::{Checksum, Published};
 pub use objects::{FileCopy, ObjectError, Objects};
 pub use session::{CacheUse, Sessions};
 pub use snapshot::{Batches, Rows, Snapshot};

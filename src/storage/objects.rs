@@ -54,7 +54,7 @@ pub struct FileCopy {
 
 /// The objects below one location.
 pub struct Objects {
-    store: Arc<ObjectStore>,
+    pub(super) store: Arc<ObjectStore>,
     base: Path,
 }
 
@@ -75,7 +75,7 @@ impl Objects {
         Ok(Self { store, base })
     }
 
-    fn full(&self, path: &str) -> Path {
+    pub(super) fn full(&self, path: &str) -> Path {
         path.split('/')
             .filter(|part| !part.is_empty())
             .fold(self.base.clone(), |full, part| full.join(part))
