@@ -134,13 +134,14 @@ async fn servers_that_only_read_serve_what_another_process_copies() {
     let (code, deep) = get(http, "/health/deep").await;
     assert_eq!(code, 200, "{deep}");
     assert!(deep.contains("replica-1"), "{deep}");
-    let (_, metrics) = get(http, "/metrics").await;
+    // Lag is sampled every few seconds.
     let published = "lancegate_versions_published_total{connection=\"replica-1\"}";
-    assert!(metrics.contains(published), "{metrics}");
-    assert!(
-        metrics.contains("lancegate_replication_lag_versions{"),
-        "{metrics}"
-    );
+    until("published and measured", async || {
+        let (_, metrics) = get(http, "/metrics").await;
+        let all = [published, "lancegate_replication_lag_versions{"];
+        all.iter().all(|name| metrics.contains(name)).then_some(())
+    })
+    .await;
     // Not ready while the replica's disk is gone, and ready again after.
     let (disk, away) = (folder.path().join("replica-1"), folder.path().join("away"));
     std::fs::rename(&disk, &away).unwrap();

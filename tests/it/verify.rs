@@ -435,17 +435,26 @@ async fn queries_of_a_file_go_through_the_index() {
 async fn what_cannot_be_compared_is_no_success() {
     let folder = copies(2).await;
     std::fs::remove_dir_all(folder.path().join("replica-2")).unwrap();
+    let partly = verify(folder.path(), 2, &[]).await;
+    assert_eq!(partly.code, 2, "{}", partly.json);
+    assert!(partly.err.contains("error: replica-2"), "{}", partly.err);
+    assert_eq!(partly.json["same"], false);
+    // What is there is compared all the same, and nothing is made up.
+    assert_eq!(partly.json["compared"].as_array().unwrap().len(), 1);
+    assert!(!folder.path().join("replica-2").exists());
     let (path, name) = largest(folder.path(), "replica-1", "data");
     flip(&path, None);
     let verified = verify(folder.path(), 2, &[]).await;
-    assert_eq!(verified.code, 2, "{}", verified.json);
-    assert!(verified.err.contains("replica-2"), "{}", verified.err);
-    // What is there is compared all the same, and nothing is made up.
+    assert_eq!(verified.code, 1, "{}", verified.json);
     assert_eq!(
         verified.found("differences"),
         at("content", "replica-1", &name)
     );
-    assert!(!folder.path().join("replica-2").exists());
+    assert!(
+        verified.err.contains("error: replica-2"),
+        "{}",
+        verified.err
+    );
 
     for (args, words) in [
         (

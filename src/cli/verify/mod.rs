@@ -15,7 +15,8 @@ use crate::{
 
 /// Exit code: something is not the same.
 const DIFFERENT: u8 = 1;
-/// Exit code: the comparison could not be carried out, or not all of it.
+/// Exit code: the comparison could not be carried out, or not all of it, and
+/// what was compared is the same.
 const NOT_DONE: u8 = 2;
 
 /// How often the bar is drawn.
@@ -30,7 +31,8 @@ const DRAWN_EVERY: Duration = Duration::from_millis(100);
 /// A replica that is behind the primary is no difference (but see --strict), and
 /// versions that the primary has pruned are not comparable.
 ///
-/// Exit codes: 0 no difference, 1 a difference, 2 it could not be carried out.
+/// Exit codes: 0 everything was compared and nothing differs, 1 something differs,
+/// 2 nothing that was compared differs, but not everything could be.
 #[derive(Debug, clap::Args)]
 pub(super) struct Verify {
     #[command(flatten)]
@@ -103,10 +105,10 @@ impl Verify {
         for failure in &report.failures {
             eprintln!("error: {}", words::failure(failure));
         }
-        match (report.failures.is_empty(), report.differs(strict)) {
-            (false, _) => ExitCode::from(NOT_DONE),
-            (true, true) => ExitCode::from(DIFFERENT),
-            (true, false) => ExitCode::SUCCESS,
+        match (report.differs(strict), report.failures.is_empty()) {
+            (true, _) => ExitCode::from(DIFFERENT),
+            (false, false) => ExitCode::from(NOT_DONE),
+            (false, true) => ExitCode::SUCCESS,
         }
     }
 

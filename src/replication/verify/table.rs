@@ -9,7 +9,11 @@ use super::{
     inventory::{self, Source, Table},
     report::{Compared, Finding, Kind, Report, Versions},
 };
-use crate::domain::TableName;
+use crate::{domain::TableName, replication::ReplicationError};
+
+/// How often a table is looked at whose primary cannot be read: that it was
+/// pruned, or created anew, meanwhile happens once in a while, and not each time.
+const MAX_LOOKS: usize = 5;
 
 /// The comparison of one table.
 pub(super) struct Check<'a> {
@@ -20,15 +24,29 @@ pub(super) struct Check<'a> {
     pub progress: &'a Progress,
 }
 
+/// What all places hold of the table.
+struct Looked<'a> {
+    source: Result<Table, ReplicationError>,
+    copies: Vec<Copy<'a>>,
+    /// Replicas that did not answer.
+    failures: Vec<(&'a Place, ReplicationError)>,
+}
+
 impl<'a> Check<'a> {
     /// Compares the table.
     pub(super) async fn run(&self, report: &mut Report) {
-        // Replicas are listed before the primary: what they have by then the
-        // primary has too, unless it was pruned.
-        let mut copies = self.copies(report).await;
-        let oldest = |copy: &Copy<'_>| copy.inventory.manifests.keys().next().copied();
-        let oldest = copies.iter().filter_map(oldest).min().unwrap_or(u64::MAX);
-        let mut source = match inventory::source(self.primary, self.table, oldest).await {
+        let mut looked = self.look().await;
+        for _ in 1..MAX_LOOKS {
+            if looked.source.is_ok() {
+                break;
+            }
+            looked = self.look().await;
+        }
+        for (place, error) in looked.failures {
+            report.fail(&place.name, self.table.as_str(), error);
+        }
+        let mut copies = looked.copies;
+        let mut source = match looked.source {
             Ok(Table::Here(source)) => source,
             Ok(Table::Gone) => {
                 let detail = "the primary does not have the table";
@@ -88,20 +106,27 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// What each replica holds of the table.
-    async fn copies(&self, report: &mut Report) -> Vec<Copy<'a>> {
+    /// What each place holds of the table. Replicas are listed before the
+    /// primary: what they have by then the primary has too, unless it was pruned.
+    async fn look(&self) -> Looked<'a> {
         let lists = self
             .replicas
             .iter()
             .map(|place| inventory::copy(place, self.table));
-        let mut copies = Vec::with_capacity(self.replicas.len());
+        let (mut copies, mut failures) = (Vec::new(), Vec::new());
         for (place, listed) in self.replicas.iter().zip(join_all(lists).await) {
             match listed {
                 Ok(inventory) => copies.push(Copy { place, inventory }),
-                Err(error) => report.fail(&place.name, self.table.as_str(), error),
+                Err(error) => failures.push((place, error)),
             }
         }
-        copies
+        let oldest = |copy: &Copy<'_>| copy.inventory.manifests.keys().next().copied();
+        let oldest = copies.iter().filter_map(oldest).min().unwrap_or(u64::MAX);
+        Looked {
+            source: inventory::source(self.primary, self.table, oldest).await,
+            copies,
+            failures,
+        }
     }
 
     /// Compares manifests and files. Places that cannot be read are reported and
