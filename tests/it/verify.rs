@@ -530,5 +530,33 @@ async fn a_primary_in_use_causes_no_false_alarm() {
     }
     println!("{compared} versions were compared while they were written");
     assert!(compared > 0);
+    assert!(!writer.is_finished(), "nobody wrote");
+    writer.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_is_found_while_the_primary_is_written() {
+    let mut server = TestServer::start(1).await;
+    server.table_of("t", ipc(&small(0, 400))).await;
+    let (path, name) = largest(server.folder.path(), "replica-1", "data");
+    flip(&path, None);
+    let mut write = server.write.clone();
+    let writer = tokio::spawn(async move {
+        for i in 0i64.. {
+            let insert = InsertRequest {
+                table: "t".into(),
+                rows: Some(ipc(&small(400 + i, 1))),
+                mode: 0,
+            };
+            write.insert(insert).await.unwrap();
+        }
+    });
+    let verified = verify(server.folder.path(), 1, &[]).await;
+    assert_eq!(verified.code, 1, "{}{}", verified.json, verified.err);
+    assert_eq!(
+        verified.found("differences"),
+        at("content", "replica-1", &name)
+    );
+    assert!(!writer.is_finished(), "nobody wrote");
     writer.abort();
 }

@@ -148,7 +148,7 @@ fn compare_versions(found: &mut Found<'_>, source: &Source, copy: &Inventory) ->
         }
     }
     if !ahead.is_empty() {
-        let detail = format!("the primary's newest version is {newest_here}");
+        let detail = "the primary's newest version is an older one";
         found.add(Kind::Ahead, ahead, "", detail);
     }
     if !pruned.is_empty() {

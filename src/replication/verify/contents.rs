@@ -1,6 +1,6 @@
-//! Reading the files that are compared, and looking again at what was found.
+//! Reading the files that are compared.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use futures::{StreamExt, stream};
 
@@ -8,7 +8,7 @@ use super::{
     Place, Progress,
     compare::{common, files_of, same},
     inventory::{Inventory, Source},
-    report::{Class, Finding, Kind},
+    report::Kind,
 };
 use crate::{
     domain::TableName,
@@ -84,17 +84,20 @@ impl Reader<'_> {
     }
 
     /// Reads the files of the versions with the same manifests, where their sizes
-    /// are the same. Answers the places that could not be read.
+    /// are the same: all of them, or `only` these. Answers the places that could
+    /// not be read.
     pub(super) async fn read_files(
         &self,
         source: &mut Source,
         copies: &mut [Copy<'_>],
+        only: Option<&HashSet<String>>,
     ) -> Vec<Trouble> {
         let mut jobs = Vec::new();
         let mut wanted = HashSet::new();
         for (index, copy) in copies.iter().enumerate() {
             let same = same(source, &copy.inventory);
-            for file in files_of(source, &same).into_keys() {
+            let files = files_of(source, &same).into_keys();
+            for file in files.filter(|file| only.is_none_or(|only| only.contains(*file))) {
                 let our = source.inventory.files.get(file);
                 let their = copy.inventory.files.get(file);
                 if let (Some(our), Some(their)) = (our, their)
@@ -174,56 +177,18 @@ impl Reader<'_> {
         copy.map_or(self.primary, |copy| copy.place)
     }
 
-    /// Looks again at the versions of what was found: whether they are still
-    /// there and still the same at both places. Where they are not, something
-    /// was pruned, dropped or re-created during the comparison, and what was
-    /// found says nothing about the copy.
-    pub(super) async fn settle(
-        &self,
-        findings: Vec<Finding>,
-        source: &Inventory,
-        copy: Option<&Copy<'_>>,
-    ) -> Vec<Finding> {
-        let mut seen: HashMap<u64, Option<Kind>> = HashMap::new();
-        let mut settled = Vec::with_capacity(findings.len());
-        for mut finding in findings {
-            if finding.kind.class() == Class::Difference && finding.kind != Kind::Ahead {
-                let mut moved = None;
-                for version in &finding.versions.0 {
-                    let now = match seen.get(version) {
-                        Some(now) => *now,
-                        None => self.moved(*version, source, copy).await,
-                    };
-                    seen.insert(*version, now);
-                    moved = moved.or(now);
-                }
-                let is_gone = |v: &u64| seen.get(v).is_some_and(Option::is_some);
-                if let Some(kind) = moved
-                    && finding.versions.0.iter().all(is_gone)
-                {
-                    finding.kind = kind;
-                    finding.detail = "it was replaced or removed meanwhile".into();
-                } else {
-                    finding.versions.0.retain(|v| !is_gone(v));
-                }
-            }
-            settled.push(finding);
-        }
-        settled
-    }
-
     /// Whether a version is not any more what was compared: the primary dropped
-    /// it, or the replica replaced it.
-    async fn moved(
+    /// it, or the replica replaced it. What a reader got of it then says nothing
+    /// about the copy.
+    pub(super) async fn moved(
         &self,
         version: u64,
         source: &Inventory,
-        copy: Option<&Copy<'_>>,
+        copy: &Copy<'_>,
     ) -> Option<Kind> {
         if !self.is_as_read(self.primary, source, version).await {
             return Some(Kind::Pruned);
         }
-        let copy = copy?;
         let is_as_read = self.is_as_read(copy.place, &copy.inventory, version).await;
         (!is_as_read).then_some(Kind::Changed)
     }

@@ -138,14 +138,13 @@ pub(super) async fn source(
         .collect();
     // Pruned, or committed, between the two looks.
     manifests.retain(|version, _| *version < oldest || contents.contains_key(version));
-    let first = manifests.keys().next().copied();
-    let committed = match first {
-        Some(first) => {
-            let oldest = committed(place, table, first).await;
-            oldest.zip(Some(handle.snapshot().await?.commit().timestamp_nanos))
-        }
-        None => None,
+    let Some(first) = manifests.keys().next().copied() else {
+        // Dropped after it was opened.
+        return Ok(Table::Gone);
     };
+    let newest = handle.snapshot().await?.commit().timestamp_nanos;
+    let committed = committed(place, table, first).await;
+    let committed = committed.map(|oldest| (oldest, newest));
     let inventory = Inventory {
         files: files(place, table).await?,
         manifests,

@@ -3,8 +3,7 @@
 //!
 //! [`inventory`] lists what each place holds, [`contents`] reads it, [`compare`]
 //! says, purely, what is not the same. Nothing is written anywhere. The primary
-//! may be written to meanwhile: what is found is looked at again before it is
-//! reported.
+//! may be written to meanwhile: a difference is reported when two looks find it.
 
 mod answers;
 mod compare;
@@ -140,7 +139,11 @@ async fn tables(
     for replica in replicas {
         match replica.store.table_names().await {
             Ok(names) => all.extend(names),
-            Err(error) => report.fail(&replica.name, "", error),
+            Err(error) => report.failures.push(Failure {
+                connection: replica.name.clone(),
+                table: String::new(),
+                error: error.to_string(),
+            }),
         }
     }
     if options.tables.is_empty() {

@@ -40,7 +40,7 @@ impl Check<'_> {
                     .await;
             }
             Err(Side::Primary(error)) => {
-                report.fail(&self.primary.name, self.table.as_str(), error);
+                self.primary_failed(report, error);
             }
             Err(Side::Replica(error)) => {
                 let kind = (Kind::Rows, version);
@@ -74,7 +74,7 @@ impl Check<'_> {
         };
         let primary = match self.open(self.primary, version).await {
             Ok(primary) => primary,
-            Err(error) => return report.fail(&self.primary.name, self.table.as_str(), error),
+            Err(error) => return self.primary_failed(report, error),
         };
         let mut replicas = Vec::with_capacity(held.len());
         for (copy, _) in &held {
@@ -90,7 +90,7 @@ impl Check<'_> {
             let outcomes = self.ask_column(queries, &primary, &replicas, &column).await;
             let outcomes = match outcomes {
                 Ok(outcomes) => outcomes,
-                Err(error) => return report.fail(&self.primary.name, self.table.as_str(), error),
+                Err(error) => return self.primary_failed(report, error),
             };
             for (replica, outcome) in replicas.iter().zip(outcomes) {
                 self.count(report, replica.copy, |counted| {
@@ -98,7 +98,9 @@ impl Check<'_> {
                     counted.ties += outcome.ties;
                 });
                 if let Some(error) = outcome.failure {
-                    report.fail(&replica.copy.place.name, self.table.as_str(), error);
+                    report
+                        .failures
+                        .push(self.failure(&replica.copy.place.name, error));
                 }
                 if let Some(first) = outcome.first {
                     let (different, all) = (outcome.different, outcome.queries);
@@ -133,6 +135,11 @@ impl Check<'_> {
         place.store.open_version(self.table, version).await
     }
 
+    fn primary_failed(&self, report: &mut Report, error: Error) {
+        let failure = self.failure(&self.primary.name, error);
+        report.failures.push(failure);
+    }
+
     fn count(&self, report: &mut Report, copy: &Copy<'_>, count: impl FnOnce(&mut Compared)) {
         let is_it =
             |c: &Compared| c.connection == copy.place.name && c.table == self.table.as_str();
@@ -151,7 +158,7 @@ impl Check<'_> {
         error: Error,
     ) {
         if is_passing(&error) {
-            return report.fail(&copy.place.name, self.table.as_str(), error);
+            return report.failures.push(self.failure(&copy.place.name, error));
         }
         let how = error.to_string();
         self.found(report, source, copy, kind, how).await;
@@ -166,9 +173,13 @@ impl Check<'_> {
         (kind, version): (Kind, u64),
         how: String,
     ) {
-        let finding = self.finding(kind, &copy.place.name, vec![version], how);
         let reader = self.reader();
-        let settled = reader.settle(vec![finding], &source.inventory, Some(copy));
-        report.findings.extend(settled.await);
+        let moved = reader.moved(version, &source.inventory, copy).await;
+        let (kind, how) = match moved {
+            Some(moved) => (moved, "the version was removed meanwhile".into()),
+            None => (kind, how),
+        };
+        let finding = self.finding(kind, &copy.place.name, vec![version], how);
+        report.findings.push(finding);
     }
 }

@@ -196,14 +196,6 @@ impl Report {
         self.of(Class::Difference).next().is_some()
             || (strict && self.of(Class::Lag).next().is_some())
     }
-
-    pub(super) fn fail(&mut self, connection: &str, table: &str, error: impl fmt::Display) {
-        self.failures.push(Failure {
-            connection: connection.to_owned(),
-            table: table.to_owned(),
-            error: error.to_string(),
-        });
-    }
 }
 
 #[cfg(test)]
