@@ -50,7 +50,8 @@ impl Probes for ServerProbes {
     }
 }
 
-async fn check(connection: &Connection) -> DeepCheck {
+/// Searches on one connection.
+pub(super) async fn check(connection: &Connection) -> DeepCheck {
     let began = Instant::now();
     let outcome = tokio::time::timeout(PATIENCE, search_something(connection))
         .await

@@ -3,10 +3,13 @@
 mod deep;
 mod grpc;
 mod linger;
+mod once;
 mod readiness;
+mod replicator;
 mod sample;
 mod shutdown;
 mod tasks;
+pub mod verify;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -26,6 +29,8 @@ use crate::{
     },
 };
 use deep::ServerProbes;
+pub use once::replicate_once;
+pub use replicator::replicate;
 use tasks::Tasks;
 
 /// What can keep a server from starting or running.
@@ -59,6 +64,21 @@ pub enum AppError {
     /// Requests were still running when the time to drain was over.
     #[error("stopped with requests still running after {0:?}")]
     NotDrained(std::time::Duration),
+    /// There is nothing to copy to, or to compare with.
+    #[error("there are no replicas in the configuration")]
+    NoReplicas,
+    /// A replica that is not configured was named.
+    #[error("there is no replica '{0}' in the configuration")]
+    UnknownReplica(String),
+    /// What could not be copied, a line each.
+    #[error("{0}")]
+    NotReplicated(String),
+    /// The primary cannot be opened.
+    #[error("{0}")]
+    Location(#[from] crate::domain::Error),
+    /// Nothing could be compared.
+    #[error("{0}")]
+    Verify(#[from] crate::replication::verify::VerifyError),
 }
 
 /// A running server.
@@ -87,12 +107,11 @@ impl App {
         let sessions = Arc::new(Sessions::new(config.cache));
         let events = Events::default();
         let connect = |role, location| Arc::new(Connection::new(role, location, events.clone()));
-        let primary = Arc::new(Primary::new(connect(Role::Primary, config.primary)));
         let replicas: Vec<_> = config
-            .replicas
-            .into_iter()
+            .replicas_to_serve()
             .map(|location| connect(Role::Replica, location))
             .collect();
+        let primary = Arc::new(Primary::new(connect(Role::Primary, config.primary)));
         let router = Arc::new(Router::new(
             Arc::clone(&primary),
             replicas.clone(),

@@ -8,12 +8,14 @@ mod error;
 mod healthcheck;
 mod import;
 mod rebuild;
+mod replicate;
 mod search;
 mod serve;
 mod status;
 mod table;
 mod values;
 mod vector;
+mod verify;
 
 use std::{
     io::{ErrorKind, Write},
@@ -36,6 +38,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Replicate(replicate::Replicate),
+    Verify(verify::Verify),
     CheckConfig(config::CheckConfig),
     Config(config::ConfigCommand),
     Healthcheck(healthcheck::Healthcheck),
@@ -75,6 +79,8 @@ impl Cli {
     pub async fn run(self) -> ExitCode {
         let done = match self.command {
             Command::Serve(command) => command.run().await,
+            Command::Replicate(command) => command.run().await,
+            Command::Verify(command) => return command.run().await,
             Command::CheckConfig(command) => command.run(),
             Command::Config(command) => command.run(),
             Command::Healthcheck(command) => return command.run().await,

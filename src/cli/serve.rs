@@ -28,13 +28,8 @@ impl Serve {
 /// Flags win over LANCEGATE_* variables, and those over the file.
 #[derive(Debug, clap::Args)]
 pub(super) struct Settings {
-    /// TOML file; else the one that LANCEGATE_CONFIG names.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Folder of primary, replica-1 and replica-2, where no locations are
-    /// configured; else LANCEGATE_DATA_DIR; else ./lancegate-data.
-    #[arg(long, value_name = "FOLDER")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    origin: Origin,
     /// Where gRPC listens.
     #[arg(long, value_name = "IP:PORT")]
     grpc_address: Option<String>,
@@ -45,10 +40,32 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn load(self) -> Result<Config, ConfigErrors> {
-        let flags = [
+        self.origin.load([
             ("server.grpc_address", self.grpc_address),
             ("server.http_address", self.http_address),
-        ];
+        ])
+    }
+}
+
+/// Where the configuration comes from, for every command that opens its
+/// locations.
+#[derive(Debug, clap::Args)]
+pub(super) struct Origin {
+    /// TOML file; else the one that LANCEGATE_CONFIG names.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of primary, replica-1 and replica-2, where no locations are
+    /// configured; else LANCEGATE_DATA_DIR; else ./lancegate-data.
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+}
+
+impl Origin {
+    /// The configuration, with flags of settings over it.
+    pub(super) fn load<const N: usize>(
+        self,
+        flags: [(&str, Option<String>); N],
+    ) -> Result<Config, ConfigErrors> {
         let given = flags
             .into_iter()
             .filter_map(|(key, value)| Some((key.to_string(), value?)));

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Cache, Config, Health, Limits, Logging, Metrics, ReplicaMode, Server, Shutdown,
+    Cache, Config, Health, Limits, Logging, Metrics, Server, Shutdown,
     connections::connections,
     fault::Faults,
     freshness::freshness,
@@ -58,14 +58,7 @@ pub(super) fn build_and_validate(
     };
     let logging = logging(&raw.logging, faults);
 
-    let (primary, mut replicas) = connections?;
-    if !replication.enabled {
-        for replica in &mut replicas {
-            if replica.mode == ReplicaMode::Managed {
-                replica.mode = ReplicaMode::External;
-            }
-        }
-    }
+    let (primary, replicas) = connections?;
     Some(Config {
         server: server?,
         limits,

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    Config, Location,
     build::{Zero, bytes, duration},
     fault::Faults,
     raw,
@@ -56,6 +57,19 @@ pub enum ReplicaMode {
     External,
     /// Nobody: it is the primary's own location.
     Shared,
+}
+
+impl Config {
+    /// What each replica is to a server: one that does not copy takes managed
+    /// replicas as external ones.
+    pub fn replicas_to_serve(&self) -> impl Iterator<Item = Location> + '_ {
+        self.replicas.iter().cloned().map(|mut replica| {
+            if !self.replication.enabled && replica.mode == ReplicaMode::Managed {
+                replica.mode = ReplicaMode::External;
+            }
+            replica
+        })
+    }
 }
 
 /// How a copied file is checked.

@@ -15,7 +15,7 @@ mod look;
 
 use super::{Connection, history::History};
 use crate::{
-    domain::{Error, Position, Resource, Result, TableName, view::Lag},
+    domain::{Error, Position, Result, TableName, view::Lag},
     storage::{Handle, Snapshot},
 };
 

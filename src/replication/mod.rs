@@ -13,6 +13,7 @@ mod failpoint;
 mod lease;
 mod marker;
 mod memory;
+mod once;
 mod plan;
 mod rebuild;
 mod replica;
@@ -20,7 +21,9 @@ mod run;
 mod serve;
 mod table;
 mod tags;
+pub mod verify;
 mod withheld;
 
 pub use error::ReplicationError;
+pub use once::replicate_once;
 pub use run::Copier;

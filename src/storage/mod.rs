@@ -11,6 +11,7 @@ mod full_text;
 mod handle;
 mod incarnation;
 mod index;
+mod inventory;
 mod objects;
 mod pace;
 mod query;
@@ -25,6 +26,7 @@ mod write;
 
 pub use handle::Handle;
 pub use incarnation::MARKER as INCARNATION_MARKER;
+pub use inventory::{Checksum, Published};
 pub use objects::{ObjectError, Objects};
 pub use pace::Pace;
 pub use session::{CacheUse, Sessions};

@@ -47,6 +47,20 @@ impl Store {
         })
     }
 
+    /// Opens a location that must be there, and changes nothing: a local folder
+    /// is not created.
+    ///
+    /// # Errors
+    /// As [`Store::connect`], and where a local folder is not there.
+    pub async fn connect_existing(location: &Location, sessions: &Sessions) -> Result<Self> {
+        if let Some(folder) = local_folder(&location.uri)
+            && let Err(e) = std::fs::read_dir(&folder)
+        {
+            return Err(unreachable_location(location, &e));
+        }
+        Self::connect(location, sessions).await
+    }
+
     /// The raw objects of the location.
     pub fn objects(&self) -> &Objects {
         &self.objects

@@ -168,7 +168,7 @@ impl Bench {
 }
 
 /// The column `vector` of a Parquet file.
-async fn vectors_of_file(path: PathBuf) -> Result<Vec<Vec<f32>>, CliError> {
+pub(super) async fn vectors_of_file(path: PathBuf) -> Result<Vec<Vec<f32>>, CliError> {
     let reading = tokio::task::spawn_blocking(move || {
         let mut source = Source::open(&path, Format::Parquet, None)?;
         let mut vectors = Vec::new();

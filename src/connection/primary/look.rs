@@ -25,7 +25,7 @@ impl Primary {
     }
 
     /// Looks for commits of other writers, re-creation and dropping included.
-    pub(super) async fn refresh(&self, name: &TableName) -> Result<()> {
+    pub(in crate::connection) async fn refresh(&self, name: &TableName) -> Result<()> {
         let began = SystemTime::now();
         self.look(name).await?;
         // A table that is gone has no history any more.
