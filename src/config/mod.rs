@@ -8,6 +8,7 @@
 
 mod build;
 mod connections;
+pub mod failpoint;
 mod fault;
 mod freshness;
 mod location;

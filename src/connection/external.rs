@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{Connection, Follow, Follows};
 use crate::{
+    config::failpoint,
     domain::{Error, Result, TableName},
     storage::{Handle, Snapshot, Store},
 };
@@ -88,7 +89,11 @@ impl Follow for External {
         {
             return Ok(());
         }
-        let Some(missing) = newest.missing_file(store.objects()).await? else {
+        let missing = match failpoint::breaks("manifest-first") {
+            true => None,
+            false => newest.missing_file(store.objects()).await?,
+        };
+        let Some(missing) = missing else {
             self.connection
                 .serve(newest, Follows::Anything, self.warm)
                 .await?;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -175,6 +175,8 @@ impl Route<'_> {
         let outcome = async {
             if failpoint::breaks("manifest-first") {
                 self.publish(version, files).await?;
+                // Long enough for a reader to come.
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
             self.copy_files(&files.files, present).await?;
             self.publish(version, files).await

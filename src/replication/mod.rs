@@ -9,7 +9,6 @@
 mod copy;
 mod drop;
 mod error;
-mod failpoint;
 mod lease;
 mod marker;
 mod memory;
@@ -24,6 +23,7 @@ mod tags;
 pub mod verify;
 mod withheld;
 
+use crate::config::failpoint;
 pub use error::ReplicationError;
 pub use once::replicate_once;
 pub use run::Copier;

@@ -16,6 +16,7 @@ use super::{
     choose::{Decision, ReadRequest, on_primary, primary_only, stale},
 };
 use crate::{
+    config::failpoint,
     connection::Connection,
     domain::{
         Bounds, Error, Need, Position, Resource, Result, TableName,
@@ -155,7 +156,7 @@ impl Router {
 
     /// What the bounds mean for what is known of the table now.
     fn need(&self, table: &TableName, bounds: &Bounds) -> Need {
-        if *bounds == Bounds::NONE || ignores_tokens() {
+        if *bounds == Bounds::NONE || failpoint::breaks("ignore-tokens") {
             return Need::NOTHING;
         }
         let newest = self.newest(table);
@@ -226,15 +227,4 @@ impl Router {
         }
         Ok(())
     }
-}
-
-/// Whether a test broke this process on purpose, to see the consistency checker
-/// find it. Never in a build without debug assertions.
-fn ignores_tokens() -> bool {
-    use std::sync::LazyLock;
-    static IGNORES: LazyLock<bool> = LazyLock::new(|| {
-        cfg!(debug_assertions)
-            && std::env::var("LANCEGATE_FAILPOINT").as_deref() == Ok("ignore-tokens")
-    });
-    *IGNORES
 }

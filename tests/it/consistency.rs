@@ -21,7 +21,7 @@ use self::{
 /// variable set.
 fn operations() -> usize {
     let set = std::env::var("LANCEGATE_CONSISTENCY_OPERATIONS").ok();
-    set.and_then(|n| n.parse().ok()).unwrap_or(2_500)
+    set.and_then(|n| n.parse().ok()).unwrap_or(1_200)
 }
 
 fn seed() -> u64 {
@@ -102,13 +102,13 @@ async fn every_answer_is_one_that_a_single_table_could_give() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_token_check_stale_reads_are_found() {
-    let found = run(Broken::IgnoreTokens, 1_500).await;
+    let found = run(Broken::IgnoreTokens, 500).await;
     assert!(found.iter().any(|v| v.contains("stale")), "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_manifest_first_broken_reads_are_found() {
-    let found = run(Broken::ManifestFirst, 1_500).await;
+    let found = run(Broken::ManifestFirst, 500).await;
     assert!(
         found
             .iter()

@@ -4,7 +4,10 @@
 //! it is, and the value of the last write. So a read that sees two values saw half
 //! a version, and a value tells which write it came from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
+};
 
 /// The two numbers, and the version that an answer was of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,11 +90,14 @@ struct Writes {
     all: HashMap<(usize, u64, i64), Write>,
     /// Acknowledged ones by the time of that: table, end, creation, version.
     acknowledged: BTreeMap<(usize, u64), Vec<(u64, u64)>>,
+    /// The versions of acknowledged ones, by table and creation.
+    versions: HashMap<(usize, u64), BTreeSet<u64>>,
 }
 
 impl Writes {
     fn of(history: &[Event]) -> Self {
         let (mut all, mut acknowledged) = (HashMap::new(), BTreeMap::new());
+        let mut versions: HashMap<_, BTreeSet<u64>> = HashMap::new();
         for event in history {
             let (creation, value, version) = match event.outcome {
                 Outcome::Written(seen) => (seen.creation, seen.value, Some(seen.version)),
@@ -104,13 +110,21 @@ impl Writes {
             };
             all.insert((event.table, creation, value), write);
             if let Some(version) = version {
+                versions
+                    .entry((event.table, creation))
+                    .or_default()
+                    .insert(version);
                 acknowledged
                     .entry((event.table, event.ended))
                     .or_insert_with(Vec::new)
                     .push((creation, version));
             }
         }
-        Self { all, acknowledged }
+        Self {
+            all,
+            acknowledged,
+            versions,
+        }
     }
 
     fn faults(
@@ -136,9 +150,7 @@ impl Writes {
             Some(Write {
                 version: Some(written),
                 ..
-            }) if *written != version => faults.push(format!(
-                "value {value} was written at version {written}, not {version}"
-            )),
+            }) => faults.extend(self.other_write(event.table, creation, *written, version)),
             Some(_) => {}
         }
         match asked {
@@ -155,6 +167,29 @@ impl Writes {
             Asked::Strong => faults.extend(self.missed(event, creation, version)),
         }
         faults
+    }
+
+    /// An acknowledged write that should have shown at `version` instead of the one
+    /// of version `written`. Versions in between that changed no row are none.
+    fn other_write(
+        &self,
+        table: usize,
+        creation: u64,
+        written: u64,
+        version: u64,
+    ) -> Option<String> {
+        if version < written {
+            return Some(format!(
+                "version {version} has what was written at version {written}"
+            ));
+        }
+        let versions = self.versions.get(&(table, creation))?;
+        let between = versions
+            .range((Bound::Excluded(written), Bound::Included(version)))
+            .next()?;
+        Some(format!(
+            "version {version} has what was written at version {written}, not at {between}"
+        ))
     }
 
     /// What was acknowledged before a strong read began, and is not in it.
@@ -212,6 +247,7 @@ mod tests {
     fn what_can_be_is_no_violation() {
         for fine in [
             read(Asked::Eventual, 1, 10, 1),
+            read(Asked::Eventual, 1, 11, 5),
             read(Asked::Token(seen(1, 10, 1)), 1, 11, 2),
             read(Asked::Strong, 2, 12, 1),
             Outcome::Refused,
@@ -237,6 +273,7 @@ mod tests {
             (half, "torn"),
             (read(Asked::Eventual, 1, 99, 2), "nowhere"),
             (read(Asked::Eventual, 1, 10, 2), "was written at"),
+            (read(Asked::Eventual, 1, 11, 1), "was written at"),
             (read(Asked::Token(seen(1, 11, 2)), 1, 10, 1), "stale"),
             (
                 read(Asked::Token(seen(1, 10, 1)), 2, 12, 1),
