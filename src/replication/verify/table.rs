@@ -44,6 +44,7 @@ struct Look<'a> {
 impl<'a> Check<'a> {
     /// Compares the table.
     pub(super) async fn run(&self, report: &mut Report) {
+        self.progress.begin(self.table, "files");
         let mut look = self.look(None).await;
         let mut confirmed = Vec::new();
         for _ in 1..MAX_LOOKS {
@@ -84,11 +85,13 @@ impl<'a> Check<'a> {
     /// Compares what readers get, where that is asked for.
     async fn read(&self, report: &mut Report, source: &Source, copies: &[Copy<'_>]) {
         if self.options.rows {
+            self.progress.begin(self.table, "rows");
             for copy in copies {
                 self.compare_rows(report, source, copy).await;
             }
         }
         if let Some(queries) = &self.options.queries {
+            self.progress.begin(self.table, "queries");
             self.ask(report, queries, source, copies).await;
         }
     }
