@@ -101,6 +101,7 @@ fn request(query: &[f32], knobs: Knobs) -> SearchRequest {
         })),
     };
     SearchRequest {
+        freshness: None,
         table: TABLE.into(),
         query: Some(Query {
             vectors: vec![vector],

@@ -107,13 +107,17 @@ impl App {
         let sessions = Arc::new(Sessions::new(config.cache));
         let events = Events::default();
         let connect = |role, location| Arc::new(Connection::new(role, location, events.clone()));
-        let primary = Arc::new(Primary::new(connect(Role::Primary, config.primary)));
         let replicas: Vec<_> = config
-            .replicas
-            .into_iter()
+            .replicas_to_serve()
             .map(|location| connect(Role::Replica, location))
             .collect();
-        let router = Arc::new(Router::new(Arc::clone(&primary), replicas.clone()));
+        let primary = Arc::new(Primary::new(connect(Role::Primary, config.primary)));
+        let router = Arc::new(Router::new(
+            Arc::clone(&primary),
+            replicas.clone(),
+            config.freshness,
+            events.clone(),
+        ));
 
         let health = readiness::reporter();
         let go_away = CancellationToken::new();
@@ -126,8 +130,9 @@ impl App {
             &events,
             config.replication.poll_interval,
         );
+        let copier = tasks.copier(&primary, &events, config.replication);
         for replica in &replicas {
-            tasks.keep_true(&primary, replica, &events, config.replication);
+            tasks.keep_true(replica, &copier, &events, config.replication);
         }
         tasks.spawn(readiness::keep(
             Arc::clone(&router),

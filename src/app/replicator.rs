@@ -73,7 +73,12 @@ impl Replicator {
         let sessions = Arc::new(Sessions::new(config.cache));
         let events = Events::default();
         let (primary, replicas) = connections(&config, &events)?;
-        let router = Arc::new(Router::new(Arc::clone(&primary), replicas.clone()));
+        let router = Arc::new(Router::new(
+            Arc::clone(&primary),
+            replicas.clone(),
+            config.freshness.clone(),
+            events.clone(),
+        ));
 
         let tasks = Tasks::new();
         for connection in router.connections() {
@@ -81,8 +86,9 @@ impl Replicator {
         }
         let interval = config.replication.poll_interval;
         tasks.follow(Arc::clone(&primary), &events, interval);
+        let copier = tasks.copier(&primary, &events, options(&config));
         for replica in &replicas {
-            tasks.keep_true(&primary, replica, &events, options(&config));
+            tasks.keep_true(replica, &copier, &events, options(&config));
         }
         tasks.spawn(sample::keep_sampling(
             Arc::clone(&router),

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{TableName, view::ConnectionState},
+    domain::{Position, TableName, view::ConnectionState},
     router::Router,
     storage::Sessions,
     telemetry::metrics,
@@ -47,8 +47,12 @@ async fn sample(router: &Router, sessions: &Sessions, counted: &mut HashMap<Tabl
             counted.insert(table.clone(), version);
         }
         for replica in router.replicas() {
-            let served = replica.catalog().version(table).unwrap_or(0);
-            let lag = primary.lag(table, served);
+            let nothing = Position {
+                version: 0,
+                ..entry.snapshot.position()
+            };
+            let served = replica.catalog().position(table).unwrap_or(nothing);
+            let lag = primary.lag(table, &served);
             metrics::replication_lag(replica.name(), table.as_str(), lag.versions, lag.age);
         }
     }

@@ -1,13 +1,13 @@
 //! The background tasks: named here, stopped and awaited together.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::{Health, Replication},
-    connection::{Connection, Events, Primary, keep_following, watch},
-    replication::replicate,
+    config::{Health, ReplicaMode, Replication},
+    connection::{Connection, Events, External, Primary, Whole, keep_following, watch},
+    replication::Copier,
     storage::Sessions,
 };
 
@@ -55,27 +55,47 @@ impl Tasks {
         ));
     }
 
-    /// Copies to a replica or, where something else does, follows it.
-    pub(super) fn keep_true(
+    /// What copies to the replicas of `primary`.
+    pub(super) fn copier(
         &self,
         primary: &Arc<Primary>,
+        events: &Events,
+        replication: Replication,
+    ) -> Copier {
+        Copier::new(
+            Arc::clone(primary),
+            replication,
+            events.clone(),
+            self.tracker.clone(),
+            self.stop(),
+        )
+    }
+
+    /// Copies to a replica, or follows it where something else does.
+    pub(super) fn keep_true(
+        &self,
         replica: &Arc<Connection>,
+        copier: &Copier,
         events: &Events,
         replication: Replication,
     ) {
-        let (replica, events) = (Arc::clone(replica), events.clone());
-        if replication.enabled {
-            self.spawn(replicate(
-                Arc::clone(primary),
-                replica,
-                replication,
-                events,
-                self.tracker.clone(),
-                self.stop(),
-            ));
-        } else {
-            let interval = replication.poll_interval;
-            self.spawn(keep_following(replica, events, interval, self.stop()));
+        let connection = Arc::clone(replica);
+        let warm = replication.warm_timeout;
+        let (events, interval) = (events.clone(), replication.poll_interval);
+        match replica.mode() {
+            ReplicaMode::Managed => self.spawn(copier.clone().keep_true(connection)),
+            ReplicaMode::External => {
+                let external = External { connection, warm };
+                self.spawn(keep_following(external, events, interval, self.stop()));
+            }
+            ReplicaMode::Shared => {
+                let shared = Whole {
+                    connection,
+                    warm,
+                    withheld: HashSet::new(),
+                };
+                self.spawn(keep_following(shared, events, interval, self.stop()));
+            }
         }
     }
 

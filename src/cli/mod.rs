@@ -7,6 +7,7 @@ mod config;
 mod error;
 mod healthcheck;
 mod import;
+mod rebuild;
 mod replicate;
 mod search;
 mod serve;
@@ -43,6 +44,7 @@ enum Command {
     Config(config::ConfigCommand),
     Healthcheck(healthcheck::Healthcheck),
     Status(status::Status),
+    Rebuild(rebuild::Rebuild),
     Search(search::Search),
     Import(import::Import),
     Bench(bench::Bench),
@@ -83,6 +85,7 @@ impl Cli {
             Command::Config(command) => command.run(),
             Command::Healthcheck(command) => return command.run().await,
             Command::Status(command) => command.run().await,
+            Command::Rebuild(command) => command.run().await,
             Command::Search(command) => command.run().await,
             Command::Import(command) => command.run().await,
             Command::Bench(command) => command.run().await,

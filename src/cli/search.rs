@@ -133,6 +133,7 @@ impl Search {
             params: self.param.iter().map(|text| values::parse(text)).collect(),
         });
         v1::SearchRequest {
+            freshness: None,
             table: self.table.clone(),
             query: Some(v1::Query {
                 vectors: vector.map(vector::to_proto).into_iter().collect(),

@@ -6,10 +6,12 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Cache, Config, Health, Limits, Logging, Metrics, Replication, Server, Shutdown,
+    Cache, Config, Health, Limits, Logging, Metrics, Server, Shutdown,
     connections::connections,
     fault::Faults,
+    freshness::freshness,
     raw::{self, Raw},
+    replication::replication,
     units::{ByteSize, DurationText},
 };
 
@@ -18,7 +20,7 @@ const LARGEST_MESSAGE: u64 = u32::MAX as u64;
 
 /// Whether zero is a sensible value.
 #[derive(Clone, Copy, PartialEq)]
-enum Zero {
+pub(super) enum Zero {
     Allowed,
     Refused,
 }
@@ -38,6 +40,7 @@ pub(super) fn build_and_validate(
     };
     let connections = connections(raw, data_dir, faults);
     let replication = replication(&raw.replication, faults);
+    let freshness = freshness(&raw.freshness, faults);
     let health = health(&raw.health, faults);
     let cache = Cache {
         index_bytes: bytes(
@@ -63,6 +66,7 @@ pub(super) fn build_and_validate(
         primary,
         replicas,
         replication,
+        freshness,
         health,
         cache,
         logging,
@@ -145,26 +149,6 @@ fn limits(raw: &raw::Limits, faults: &mut Faults) -> Limits {
     limits
 }
 
-fn replication(raw: &raw::Replication, faults: &mut Faults) -> Replication {
-    Replication {
-        enabled: raw.enabled,
-        poll_interval: duration(
-            faults,
-            "replication.poll_interval",
-            &raw.poll_interval,
-            Zero::Refused,
-        ),
-        parallel_copies: raw.parallel_copies,
-        max_versions_behind: raw.max_versions_behind,
-        delete_grace: duration(
-            faults,
-            "replication.delete_grace",
-            &raw.delete_grace,
-            Zero::Allowed,
-        ),
-    }
-}
-
 fn health(raw: &raw::Health, faults: &mut Faults) -> Health {
     Health {
         probe_interval: duration(
@@ -199,7 +183,12 @@ fn logging(raw: &raw::Logging, faults: &mut Faults) -> Logging {
 }
 
 /// The duration; zero after a fault.
-fn duration(faults: &mut Faults, path: &str, text: &DurationText, zero: Zero) -> Duration {
+pub(super) fn duration(
+    faults: &mut Faults,
+    path: &str,
+    text: &DurationText,
+    zero: Zero,
+) -> Duration {
     let value = faults.ok(path, text.parse());
     if value == Some(Duration::ZERO) && zero == Zero::Refused {
         faults.push(path, "must be longer than nothing");
@@ -208,7 +197,7 @@ fn duration(faults: &mut Faults, path: &str, text: &DurationText, zero: Zero) ->
 }
 
 /// The number of bytes; zero after a fault.
-fn bytes(faults: &mut Faults, path: &str, size: &ByteSize, zero: Zero) -> usize {
+pub(super) fn bytes(faults: &mut Faults, path: &str, size: &ByteSize, zero: Zero) -> usize {
     let value = faults.ok(path, size.parse());
     if value == Some(0) && zero == Zero::Refused {
         faults.push(path, "must be at least 1");

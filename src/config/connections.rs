@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use super::{
-    Location,
+    Location, ReplicaMode,
     fault::Faults,
     location::{canonical, identity, storage_options},
     raw::{self, Raw},
@@ -41,14 +41,29 @@ pub(super) fn connections(
         }
     };
 
-    let primary = location("primary", "primary".into(), primary, faults);
+    let primary = location(
+        "primary",
+        "primary".into(),
+        Written {
+            name: primary.name.as_ref(),
+            uri: primary.uri.as_ref(),
+            mode: ReplicaMode::Managed,
+            storage_options: &primary.storage_options,
+        },
+        faults,
+    );
     let mut checked = Vec::new();
     for (i, replica) in replicas.iter().enumerate() {
         let path = format!("replicas[{i}]");
         checked.push(location(
             &path,
             format!("replica-{}", i + 1),
-            replica,
+            Written {
+                name: replica.name.as_ref(),
+                uri: replica.uri.as_ref(),
+                mode: replica.mode,
+                storage_options: &replica.storage_options,
+            },
             faults,
         ));
     }
@@ -60,39 +75,51 @@ pub(super) fn connections(
     Some((primary?, checked.into_iter().collect::<Option<_>>()?))
 }
 
+/// What is written of a connection.
+struct Written<'a> {
+    name: Option<&'a String>,
+    uri: Option<&'a String>,
+    mode: ReplicaMode,
+    storage_options: &'a BTreeMap<String, raw::StorageOption>,
+}
+
 fn embedded_default(
     folder: &Path,
     faults: &mut Faults,
-) -> Option<(raw::Location, Vec<raw::Location>)> {
+) -> Option<(raw::Location, Vec<raw::Replica>)> {
     let Some(folder) = folder.to_str() else {
         faults.push("--data-dir or LANCEGATE_DATA_DIR", "must be UTF-8");
         return None;
     };
-    let place = |name: &str| raw::Location {
+    let place = |name: &str| Some(format!("{}/{name}", folder.trim_end_matches('/')));
+    let replica = |name: &str| raw::Replica {
         name: Some(name.into()),
-        uri: Some(format!("{}/{name}", folder.trim_end_matches('/'))),
+        uri: place(name),
+        mode: ReplicaMode::Managed,
         storage_options: BTreeMap::new(),
     };
-    Some((
-        place("primary"),
-        vec![place("replica-1"), place("replica-2")],
-    ))
+    let primary = raw::Location {
+        name: Some("primary".into()),
+        uri: place("primary"),
+        storage_options: BTreeMap::new(),
+    };
+    Some((primary, vec![replica("replica-1"), replica("replica-2")]))
 }
 
 fn location(
     path: &str,
     default_name: String,
-    raw: &raw::Location,
+    raw: Written<'_>,
     faults: &mut Faults,
 ) -> Option<Location> {
-    let name = raw.name.clone().unwrap_or(default_name);
+    let name = raw.name.cloned().unwrap_or(default_name);
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !(1..=63).contains(&name.len()) || !name.chars().all(fits) {
         faults.push(format!("{path}.name"), "must be 1 to 63 of a-z, 0-9 and -");
     }
-    let storage_options = storage_options(path, &raw.storage_options, faults);
+    let storage_options = storage_options(path, raw.storage_options, faults);
     let at = format!("{path}.uri");
-    let uri = match &raw.uri {
+    let uri = match raw.uri {
         Some(uri) => faults.ok(&at, canonical(uri))?,
         None => {
             faults.push(at, "is required");
@@ -102,11 +129,13 @@ fn location(
     Some(Location {
         name,
         uri,
+        mode: raw.mode,
         storage_options,
     })
 }
 
-/// No two connections of one name, none at one place.
+/// No two connections of one name, and none at one place but the primary and a
+/// replica that shares its location.
 fn all_differ<'a>(
     primary: impl Iterator<Item = (String, &'a Location)>,
     replicas: &'a [Option<Location>],
@@ -116,6 +145,7 @@ fn all_differ<'a>(
     let replicas = replicas.filter_map(|(i, l)| Some((format!("replicas[{i}]"), l.as_ref()?)));
     let mut names = BTreeMap::new();
     let mut places = BTreeMap::new();
+    let mut primary_place = None;
     for (path, location) in primary.chain(replicas) {
         if let Some(first) = names.insert(location.name.as_str(), path.clone()) {
             faults.push(
@@ -124,6 +154,18 @@ fn all_differ<'a>(
             );
         }
         let place = identity(&location.uri, &location.storage_options);
+        if path == "primary" {
+            primary_place = Some(place.clone());
+        } else if location.mode == ReplicaMode::Shared {
+            // Without a primary there is another fault.
+            if primary_place.as_ref().is_some_and(|p| *p != place) {
+                faults.push(
+                    format!("{path}.uri"),
+                    "must be the place of primary.uri where mode is \"shared\"",
+                );
+            }
+            continue;
+        }
         if let Some(first) = places.insert(place, path.clone()) {
             faults.push(
                 format!("{path}.uri"),

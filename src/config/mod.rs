@@ -9,9 +9,11 @@
 mod build;
 mod connections;
 mod fault;
+mod freshness;
 mod location;
 mod raw;
 mod render;
+mod replication;
 mod sources;
 mod structure;
 #[cfg(test)]
@@ -19,7 +21,9 @@ mod tests;
 mod units;
 
 pub use fault::{ConfigErrors, Fault};
+pub use freshness::{DefaultFreshness, Freshness};
 pub use raw::schema;
+pub use replication::{OnDivergence, ReplicaMode, Replication, Verify};
 pub use sources::{Sources, load};
 pub use units::parse_bytes;
 
@@ -38,6 +42,7 @@ pub struct Config {
     /// Read in turn, in this order.
     pub replicas: Vec<Location>,
     pub replication: Replication,
+    pub freshness: Freshness,
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,
@@ -100,24 +105,10 @@ pub struct Location {
     pub name: String,
     /// A path, or a file, s3, s3+ddb, gs or az URI.
     pub uri: String,
+    /// Who brings data there. The primary's is `Managed`, and says nothing.
+    pub mode: ReplicaMode,
     /// Passed to the object store; the values may be secrets.
     pub storage_options: BTreeMap<String, SecretString>,
-}
-
-/// How replicas are kept true.
-#[derive(Debug, Clone, Copy)]
-pub struct Replication {
-    /// Off: something else copies, and replicas are only read.
-    pub enabled: bool,
-    /// How often the primary is looked at for commits of other writers.
-    pub poll_interval: Duration,
-    /// Files copied at once, per replica.
-    pub parallel_copies: usize,
-    /// A replica further behind than this skips to the newest version.
-    pub max_versions_behind: u64,
-    /// For how long files that a reader may still have open are kept after
-    /// their table was dropped or re-created.
-    pub delete_grace: Duration,
 }
 
 /// How connections are watched.

@@ -12,6 +12,10 @@ use super::{
     units::{ByteSize, DurationText},
 };
 
+mod replication;
+
+pub(super) use replication::{Replica, Replication};
+
 /// Configuration of a lancegate server. Unknown keys are errors. Every key can
 /// also be set by an environment variable: LANCEGATE_, then the key in upper
 /// case, with two underscores for each dot and for the index of a replica:
@@ -31,10 +35,11 @@ pub(super) struct Raw {
     /// The connections that answer reads, in turn. With none the primary does.
     /// With neither primary nor replicas given: ./lancegate-data/replica-1 and
     /// ./lancegate-data/replica-2.
-    #[schemars(with = "Vec<Location>")]
+    #[schemars(with = "Vec<Replica>")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub replicas: Option<Vec<Location>>,
+    pub replicas: Option<Vec<Replica>>,
     pub replication: Replication,
+    pub freshness: Freshness,
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,
@@ -170,33 +175,35 @@ impl Serialize for StorageOption {
     }
 }
 
-/// How replicas are kept true to the primary.
+/// How old an answer may be. A read can say it itself; this is for those that do
+/// not, and for what happens when no replica is fresh enough.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Replication {
-    /// Whether this server copies. If not, something else must, and replicas are
-    /// only read.
-    pub enabled: bool,
-    /// How often the primary is looked at for commits of other writers.
-    pub poll_interval: DurationText,
-    /// Files copied at once, for each replica.
-    #[schemars(range(min = 1, max = 1_024))]
-    pub parallel_copies: usize,
-    /// A replica that is further behind than this skips to the newest version.
-    pub max_versions_behind: u64,
-    /// For how long files are kept on a replica after their table was dropped or
-    /// created anew: a read may still be using them.
-    pub delete_grace: DurationText,
+pub(super) struct Freshness {
+    /// "eventual": whatever the next replica in turn has. "strong": the primary's
+    /// newest version. "max_age=5s": with everything that was committed until
+    /// this long ago. "max_versions=3": at most this many versions behind.
+    pub default: String,
+    /// The same for single tables, by name.
+    pub tables: BTreeMap<String, String>,
+    /// The longest that a read waits for a replica that is fresh enough.
+    pub wait: DurationText,
+    /// Whether the primary answers when no replica was fresh enough in time. If
+    /// not, the read is UNAVAILABLE.
+    pub spill_to_primary: bool,
+    /// How many such reads the primary answers at once. More are UNAVAILABLE.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_spilled_reads: usize,
 }
 
-impl Default for Replication {
+impl Default for Freshness {
     fn default() -> Self {
-        Replication {
-            enabled: true,
-            poll_interval: Duration::from_secs(1).into(),
-            parallel_copies: 4,
-            max_versions_behind: 16,
-            delete_grace: Duration::from_secs(60).into(),
+        Freshness {
+            default: "eventual".into(),
+            tables: BTreeMap::new(),
+            wait: Duration::from_secs(1).into(),
+            spill_to_primary: true,
+            max_spilled_reads: 32,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The effective configuration as text that could be loaded again, but for the
 //! secrets.
 
-use super::{Config, Location, raw};
+use std::collections::BTreeMap;
+
+use super::{Config, Location, freshness::raw_freshness, raw};
 
 impl Config {
     /// The effective configuration as TOML. Values of `storage_options` are
@@ -25,14 +27,9 @@ impl Config {
                 drain: self.shutdown.drain.into(),
             },
             primary: Some(raw_location(&self.primary)),
-            replicas: Some(self.replicas.iter().map(raw_location).collect()),
-            replication: raw::Replication {
-                enabled: self.replication.enabled,
-                poll_interval: self.replication.poll_interval.into(),
-                parallel_copies: self.replication.parallel_copies,
-                max_versions_behind: self.replication.max_versions_behind,
-                delete_grace: self.replication.delete_grace.into(),
-            },
+            replicas: Some(self.replicas.iter().map(raw_replica).collect()),
+            replication: self.replication.to_raw(),
+            freshness: raw_freshness(&self.freshness),
             health: raw::Health {
                 probe_interval: self.health.probe_interval.into(),
                 probe_timeout: self.health.probe_timeout.into(),
@@ -72,12 +69,25 @@ impl Config {
 }
 
 fn raw_location(location: &Location) -> raw::Location {
-    let options = location.storage_options.iter();
     raw::Location {
         name: Some(location.name.clone()),
         uri: Some(location.uri.clone()),
-        storage_options: options
-            .map(|(key, value)| (key.clone(), raw::StorageOption(value.clone())))
-            .collect(),
+        storage_options: raw_options(location),
     }
+}
+
+fn raw_replica(location: &Location) -> raw::Replica {
+    raw::Replica {
+        name: Some(location.name.clone()),
+        uri: Some(location.uri.clone()),
+        mode: location.mode,
+        storage_options: raw_options(location),
+    }
+}
+
+fn raw_options(location: &Location) -> BTreeMap<String, raw::StorageOption> {
+    let options = location.storage_options.iter();
+    options
+        .map(|(key, value)| (key.clone(), raw::StorageOption(value.clone())))
+        .collect()
 }

@@ -19,11 +19,13 @@ use super::{
 /// What the environment variables of the configuration begin with.
 const PREFIX: &str = "LANCEGATE_";
 
-/// Variables that begin like settings and are none: what the command line reads.
-const COMMAND_LINE: [&str; 3] = [
+/// Variables that begin like settings and are none: what the command line and
+/// the tests' failpoints read.
+const COMMAND_LINE: [&str; 4] = [
     "LANCEGATE_CONFIG",
     "LANCEGATE_DATA_DIR",
     "LANCEGATE_ADDRESS",
+    "LANCEGATE_FAILPOINT",
 ];
 
 /// Everything that a configuration is made from.

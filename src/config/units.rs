@@ -51,6 +51,12 @@ impl DurationText {
     }
 }
 
+impl From<String> for DurationText {
+    fn from(text: String) -> Self {
+        DurationText(text)
+    }
+}
+
 impl From<Duration> for DurationText {
     fn from(value: Duration) -> Self {
         DurationText(humantime::format_duration(value).to_string())

@@ -4,7 +4,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-use crate::{domain::TableName, storage::Snapshot};
+use super::Events;
+use crate::{
+    domain::{Incarnation, Position, TableName},
+    storage::Snapshot,
+};
 
 /// What a connection serves of one table.
 #[derive(Clone)]
@@ -14,21 +18,34 @@ pub struct Entry {
 }
 
 /// Every table of a connection. Reading it takes no lock and does no I/O.
-#[derive(Default)]
 pub struct Catalog {
     tables: ArcSwap<HashMap<TableName, Entry>>,
+    events: Events,
 }
 
 impl Catalog {
+    /// An empty one, whose changes wake whoever waits for a version.
+    pub(super) fn new(events: Events) -> Self {
+        Self {
+            tables: ArcSwap::default(),
+            events,
+        }
+    }
+
     /// The snapshot that reads of a table see now.
     pub fn get(&self, table: &TableName) -> Option<Arc<Snapshot>> {
         let tables = self.tables.load();
         Some(Arc::clone(&tables.get(table)?.snapshot))
     }
 
+    /// What reads of a table see now.
+    pub fn position(&self, table: &TableName) -> Option<Position> {
+        Some(self.tables.load().get(table)?.snapshot.position())
+    }
+
     /// The version that reads of a table see now.
     pub fn version(&self, table: &TableName) -> Option<u64> {
-        Some(self.tables.load().get(table)?.snapshot.version())
+        Some(self.position(table)?.version)
     }
 
     /// Every table, as it is now.
@@ -37,9 +54,16 @@ impl Catalog {
     }
 
     /// Serves a newer version of a table. One that is older than what is served
-    /// is not taken: commits may be seen out of order.
+    /// is not taken: commits may be seen out of order. Nor is one of another
+    /// creation of the table: that is for [`Catalog::replace`].
     pub fn advance(&self, snapshot: &Arc<Snapshot>) {
-        self.put(snapshot, |old| old.version() < snapshot.version());
+        let new = snapshot.position();
+        self.put(snapshot, |old| {
+            let old = old.position();
+            // Marked since it was opened.
+            let named = old.incarnation == Incarnation::UNKNOWN && new.version >= old.version;
+            new != old && (new.reaches(&old) || named)
+        });
     }
 
     /// Serves this snapshot, whatever was served: the table was re-created.
@@ -60,6 +84,7 @@ impl Catalog {
             tables.insert(snapshot.name().clone(), entry);
             Arc::new(tables)
         });
+        self.events.published();
     }
 
     /// Serves a table no more. Reads that have its snapshot go on.

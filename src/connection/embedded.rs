@@ -11,11 +11,11 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
-use super::Catalog;
+use super::{Catalog, Events, Orders};
 use crate::{
-    config::Location,
+    config::{Location, ReplicaMode},
     domain::{Error, Result, Role, TableName, view::ConnectionState},
     storage::{ObjectError, Sessions, Snapshot, Store},
 };
@@ -24,26 +24,9 @@ use crate::{
 /// location from an empty folder where its disk was.
 const IDENTITY: &str = "_lancegate/id";
 
-/// Wakes whoever waits for a connection to come up, go down or be loaded.
-#[derive(Clone)]
-pub struct Events(watch::Sender<u64>);
-
-impl Default for Events {
-    fn default() -> Self {
-        Self(watch::Sender::new(0))
-    }
-}
-
-impl Events {
-    /// Wakes at the next event.
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.0.subscribe()
-    }
-
-    fn announce(&self) {
-        self.0.send_modify(|n| *n += 1);
-    }
-}
+/// The object in a replica's location that holds the identity of the primary
+/// that it is a copy of.
+pub const REPLICA_OF: &str = "_lancegate/replica-of";
 
 /// One place that answers.
 pub struct Connection {
@@ -52,12 +35,15 @@ pub struct Connection {
     location: Location,
     store: ArcSwapOption<Store>,
     identity: ArcSwapOption<String>,
+    /// The identity of the primary, where that is known.
+    origin: ArcSwapOption<String>,
     catalog: Catalog,
     status: ArcSwap<Status>,
     table_errors: Mutex<HashMap<TableName, String>>,
     reads: AtomicU64,
     loaded: AtomicBool,
     suspicion: Notify,
+    orders: Orders,
     events: Events,
 }
 
@@ -79,7 +65,8 @@ impl Connection {
             location,
             store: ArcSwapOption::empty(),
             identity: ArcSwapOption::empty(),
-            catalog: Catalog::default(),
+            origin: ArcSwapOption::empty(),
+            catalog: Catalog::new(events.clone()),
             status: ArcSwap::from_pointee(Status {
                 state: ConnectionState::Connecting,
                 since: SystemTime::now(),
@@ -89,6 +76,7 @@ impl Connection {
             reads: AtomicU64::new(0),
             loaded: AtomicBool::new(false),
             suspicion: Notify::new(),
+            orders: Orders::default(),
             events,
         }
     }
@@ -101,6 +89,16 @@ impl Connection {
     /// What it is for.
     pub fn role(&self) -> Role {
         self.role
+    }
+
+    /// Who brings data there; says nothing of the primary.
+    pub fn mode(&self) -> ReplicaMode {
+        self.location.mode
+    }
+
+    /// What an operator asked to be done to it.
+    pub fn orders(&self) -> &Orders {
+        &self.orders
     }
 
     /// The tables that it serves.
@@ -132,6 +130,12 @@ impl Connection {
         self.identity.load_full()
     }
 
+    /// The identity of the primary: the location's own one where this is the
+    /// primary, else that of the primary that it is a copy of.
+    pub fn origin(&self) -> Option<Arc<String>> {
+        self.origin.load_full()
+    }
+
     /// Opens the location if it is not open, and learns its identity. A location
     /// that cannot be written to has none, and is known by answering alone.
     pub async fn open(&self, sessions: &Sessions) -> Result<Arc<Store>> {
@@ -155,7 +159,17 @@ impl Connection {
             Err(e) => return Err(unavailable(e)),
         };
         let identity = identity.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let origin = match self.role {
+            Role::Primary => identity.clone(),
+            Role::Replica => match objects.get(REPLICA_OF).await {
+                Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+                // An empty location, which replication is about to claim.
+                Err(ObjectError::NotFound(_)) => None,
+                Err(e) => return Err(unavailable(e)),
+            },
+        };
         self.identity.store(identity.map(Arc::new));
+        self.origin.store(origin.map(Arc::new));
         self.store.store(Some(Arc::clone(&store)));
         Ok(store)
     }
@@ -202,10 +216,15 @@ impl Connection {
     }
 
     /// Notes that its tables were looked up.
-    pub(super) fn set_loaded(&self) {
+    pub fn set_loaded(&self) {
         if !self.loaded.swap(true, Ordering::AcqRel) {
             self.events.announce();
         }
+    }
+
+    /// Somebody looked at the location, and found what is served.
+    pub(super) fn looked(&self) {
+        self.events.published();
     }
 
     /// Notes an error that does not change the state.

@@ -7,7 +7,10 @@ use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::{Connection, Events, Head, Primary};
-use crate::domain::{Error, Result, TableName, view::ConnectionState};
+use crate::{
+    domain::{Error, Incarnation, Result, TableName, view::ConnectionState},
+    storage::Store,
+};
 
 /// Tables looked at concurrently: each look is a request or two to the store.
 const PARALLEL_LOOKS: usize = 8;
@@ -92,33 +95,12 @@ impl Follow for Arc<Primary> {
     }
 }
 
-/// A replica that something else copies to: its newest version is opened
-/// whenever there is another one.
-impl Follow for Arc<Connection> {
-    fn connection(&self) -> &Connection {
-        self
-    }
-
-    async fn look(&self, table: &TableName) -> Result<()> {
-        let handle = match self.store()?.open(table).await {
-            Ok(handle) => handle,
-            Err(Error::NotFound { .. }) => {
-                self.catalog().remove(table);
-                return Ok(());
-            }
-            Err(e) => return Err(e),
-        };
-        let snapshot = Arc::new(handle.snapshot().await?);
-        match self.catalog().get(table) {
-            Some(served) if served.commit() == snapshot.commit() => {}
-            _ => self.catalog().replace(&snapshot),
-        }
-        Ok(())
-    }
-}
-
 /// Whether a head still follows the table at its location.
-pub(super) async fn is_current(head: &Head) -> Result<bool> {
+pub(super) async fn is_current(store: &Store, table: &TableName, head: &Head) -> Result<bool> {
+    let there = store.incarnation(table).await?;
+    if there.unwrap_or(Incarnation::UNKNOWN) != head.handle().incarnation() {
+        return Ok(false);
+    }
     match head.handle().is_behind().await {
         Ok(behind) => Ok(!behind),
         Err(Error::NotFound { .. } | Error::Corrupt(_)) => Ok(false),

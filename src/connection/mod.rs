@@ -4,14 +4,23 @@
 //! written by the task that follows it (or by the primary after a commit), its
 //! state by the task that watches it.
 
+mod arrive;
 mod catalog;
 mod embedded;
+mod events;
+mod external;
 mod follow;
+mod history;
+mod orders;
 mod primary;
 mod watch;
 
+pub use arrive::Follows;
 pub use catalog::{Catalog, Entry};
-pub use embedded::{Connection, Events, Status};
+pub use embedded::{Connection, REPLICA_OF, Status};
+pub use events::Events;
+pub use external::{External, Whole};
 pub use follow::{Follow, follow, keep_following};
+pub use orders::{Orders, Waiting};
 pub use primary::{Head, Lane, Primary};
 pub use watch::watch;

@@ -1,21 +1,23 @@
 //! The primary: the only connection that is written to.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
 use tokio::sync::{OwnedMutexGuard, watch};
 
-use super::{Connection, follow::is_current};
+mod look;
+
+use super::{Connection, history::History};
 use crate::{
-    domain::{Error, Resource, Result, TableName},
+    domain::{Error, Position, Result, TableName, view::Lag},
     storage::{Handle, Snapshot},
 };
-
-/// Commit times remembered per table, for the age of a lag.
-const REMEMBERED_COMMITS: usize = 1024;
 
 /// The primary connection and the newest version of each of its tables.
 pub struct Primary {
@@ -40,7 +42,12 @@ pub enum Lane {
 struct Table {
     lane: Arc<tokio::sync::Mutex<()>>,
     head: Mutex<Option<Head>>,
-    commits: Mutex<VecDeque<(u64, SystemTime)>>,
+    history: Mutex<History>,
+    /// Held by one look at the location at a time: those who wait for it learn
+    /// what it found.
+    look: tokio::sync::Mutex<()>,
+    /// Counts writes through this server and seen commits of others.
+    announced: AtomicU64,
 }
 
 /// An open handle on the newest version.
@@ -84,7 +91,9 @@ impl Primary {
             Arc::new(Table {
                 lane: Arc::default(),
                 head: Mutex::default(),
-                commits: Mutex::default(),
+                history: Mutex::default(),
+                look: tokio::sync::Mutex::default(),
+                announced: AtomicU64::new(0),
             })
         });
         Arc::clone(table)
@@ -98,7 +107,7 @@ impl Primary {
         {
             return Ok(head);
         }
-        let handle = self.connection.store()?.open(name).await?;
+        let handle = self.connection.store()?.open_marked(name).await?;
         let head = Head(handle);
         *lock(&self.table(name).head) = Some(head.clone());
         Ok(head)
@@ -170,38 +179,51 @@ impl Primary {
 
     fn announce(&self, snapshot: &Snapshot) {
         let table = self.table(snapshot.name());
-        let mut commits = lock(&table.commits);
-        if commits.back().is_none_or(|(v, _)| *v < snapshot.version()) {
-            commits.push_back((snapshot.version(), snapshot.committed_at()));
-            if commits.len() > REMEMBERED_COMMITS {
-                commits.pop_front();
-            }
-        }
-        drop(commits);
+        lock(&table.history).add(snapshot.commit());
+        table.announced.fetch_add(1, Ordering::Relaxed);
         self.changes.send_modify(|n| *n += 1);
     }
 
-    /// For how long the primary has been ahead of this version of a table.
-    pub fn ahead_since(&self, name: &TableName, version: u64) -> Option<SystemTime> {
-        let table = Arc::clone(lock(&self.tables).get(name)?);
-        let commits = lock(&table.commits);
-        commits
-            .iter()
-            .find_map(|(v, at)| (*v > version).then_some(*at))
+    /// How often something of a table was written or seen: what has no version of
+    /// its own, such as a tag, is looked at again when this grew.
+    pub fn announced(&self, name: &TableName) -> u64 {
+        let tables = lock(&self.tables);
+        tables
+            .get(name)
+            .map_or(0, |table| table.announced.load(Ordering::Relaxed))
     }
 
-    /// How far a version of a table is behind the newest known one.
-    pub fn lag(&self, name: &TableName, version: u64) -> crate::domain::view::Lag {
-        let newest = self.connection.catalog().version(name).unwrap_or(version);
-        let versions = newest.saturating_sub(version);
+    /// For how long the primary has been ahead of this version of a table.
+    pub fn ahead_for(&self, name: &TableName, version: u64) -> Option<Duration> {
+        let table = Arc::clone(lock(&self.tables).get(name)?);
+        let history = lock(&table.history);
+        history.behind_for(version, SystemTime::now())
+    }
+
+    /// Until when everything that was committed to a table is in this version of
+    /// it, as far as is known.
+    pub fn complete_until(&self, name: &TableName, version: u64) -> Option<SystemTime> {
+        let table = Arc::clone(lock(&self.tables).get(name)?);
+        let history = lock(&table.history);
+        Some(history.complete_until(version))
+    }
+
+    /// How far a position of a table is behind the newest known one. An earlier
+    /// creation of the table is behind by all of it.
+    pub fn lag(&self, name: &TableName, position: &Position) -> Lag {
+        let Some(newest) = self.connection.catalog().position(name) else {
+            return Lag::default();
+        };
+        let version = match newest.incarnation == position.incarnation {
+            true => position.version,
+            false => 0,
+        };
+        let versions = newest.version.saturating_sub(version);
         let age = match versions {
             0 => Duration::ZERO,
-            _ => self
-                .ahead_since(name, version)
-                .and_then(|since| since.elapsed().ok())
-                .unwrap_or_default(),
+            _ => self.ahead_for(name, version).unwrap_or_default(),
         };
-        crate::domain::view::Lag { versions, age }
+        Lag { versions, age }
     }
 
     /// Creates a table and serves it.
@@ -225,7 +247,7 @@ impl Primary {
             let snapshot = Arc::new(handle.snapshot().await?);
             let table = primary.table(&name);
             *lock(&table.head) = Some(Head(handle));
-            lock(&table.commits).clear();
+            *lock(&table.history) = History::default();
             primary.connection.catalog().replace(&snapshot);
             primary.announce(&snapshot);
             Ok(snapshot.version())
@@ -248,55 +270,6 @@ impl Primary {
             dropped
         }))
         .await
-    }
-
-    /// Looks for commits of other writers, re-creation and dropping included.
-    pub(super) async fn refresh(&self, name: &TableName) -> Result<()> {
-        let served = self.connection.catalog().get(name);
-        if served.is_some() {
-            let head = self.head(name).await;
-            match head {
-                Ok(head) if is_current(&head).await? => return Ok(()),
-                Ok(_) | Err(Error::NotFound { .. }) => {}
-                Err(e) => return Err(e),
-            }
-        }
-        // Something changed: look again when no write of ours is under way.
-        let store = self.connection.store()?;
-        let _lane = self.lane(name).await;
-        let handle = match store.open(name).await {
-            Ok(handle) => handle,
-            Err(Error::NotFound {
-                kind: Resource::Table,
-                ..
-            }) => {
-                self.connection.catalog().remove(name);
-                lock(&self.tables).remove(name);
-                if served.is_some() {
-                    self.changes.send_modify(|n| *n += 1);
-                }
-                return Ok(());
-            }
-            Err(e) => return Err(e),
-        };
-        let snapshot = Arc::new(handle.snapshot().await?);
-        let served = self.connection.catalog().get(name);
-        if served.is_some_and(|served| served.commit() == snapshot.commit()) {
-            return Ok(());
-        }
-        let table = self.table(name);
-        *lock(&table.head) = Some(Head(handle));
-        let mut commits = lock(&table.commits);
-        if commits
-            .back()
-            .is_some_and(|(v, _)| *v >= snapshot.version())
-        {
-            commits.clear();
-        }
-        drop(commits);
-        self.connection.catalog().replace(&snapshot);
-        self.announce(&snapshot);
-        Ok(())
     }
 }
 

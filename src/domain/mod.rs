@@ -2,12 +2,18 @@
 
 pub mod error;
 pub mod filter;
+pub mod freshness;
 pub mod ids;
 pub mod index;
+pub mod position;
 pub mod search;
 pub mod table;
+pub mod token;
 pub mod view;
 
 pub use error::{Error, Resource, Result, Violation};
 pub use filter::{Filter, Scalar};
+pub use freshness::{Bounds, Freshness, Need};
 pub use ids::{Role, TableName};
+pub use position::{Incarnation, Position};
+pub use token::{TokenFault, TokenKey};

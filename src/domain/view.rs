@@ -1,8 +1,12 @@
 //! What the router knows, and what it decided: two printable values.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use super::Role;
+use super::{Incarnation, Position, Role, TokenKey};
 
 /// Whether a connection can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +36,11 @@ pub struct ConnectionView {
     pub name: Arc<str>,
     pub role: Role,
     pub state: ConnectionState,
-    /// The version of the asked table that it serves; `None` if it has none.
-    pub version: Option<u64>,
+    /// Where it has the asked table; `None` if it has none.
+    pub position: Option<Position>,
+    /// Until when everything that was committed is in that, where the request
+    /// needs to know.
+    pub as_of: Option<SystemTime>,
 }
 
 /// How a connection was chosen.
@@ -47,6 +54,12 @@ pub enum Policy {
     NoUsableReplica,
     /// A write, or a read that must be of the primary.
     PrimaryOnly,
+    /// A strong read: of the primary, after a look at its location.
+    Strong,
+    /// A read of exactly one version: the next connection in turn that has it.
+    Exact,
+    /// No replica was fresh enough in time: the primary answers instead.
+    Spilled,
 }
 
 impl Policy {
@@ -57,6 +70,9 @@ impl Policy {
             Policy::NoReplicas => "no_replicas",
             Policy::NoUsableReplica => "no_usable_replica",
             Policy::PrimaryOnly => "primary_only",
+            Policy::Strong => "strong",
+            Policy::Exact => "exact",
+            Policy::Spilled => "spilled",
         }
     }
 }
@@ -99,4 +115,13 @@ pub struct Served {
     /// 0 where no table is concerned.
     pub version: u64,
     pub lag: Lag,
+    /// What makes a token of the version; `None` where no table is concerned.
+    pub origin: Option<Origin>,
+}
+
+/// What a token says besides the version, and what seals it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    pub incarnation: Incarnation,
+    pub key: TokenKey,
 }

@@ -1,13 +1,18 @@
 //! Copying the files of one version, and publishing it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Instant,
+};
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::ReplicationError;
+use super::{ReplicationError, drop::Dropper, failpoint};
 use crate::{
     domain::TableName,
-    storage::{FileCopy, ObjectError, Objects, VersionFiles},
+    storage::{FileCopy, ObjectError, Objects, Transfer, VersionFiles},
+    telemetry::metrics,
 };
 
 /// The files of a table that a replica is known to have, so that each is asked
@@ -18,23 +23,30 @@ pub(super) struct Present {
     files: Option<HashMap<String, u64>>,
 }
 
-/// How much was copied.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Copied {
-    pub files: u64,
-    pub bytes: u64,
+impl Present {
+    /// Whatever is there is not to be relied on.
+    pub(super) fn nothing() -> Self {
+        Self {
+            files: Some(HashMap::new()),
+        }
+    }
 }
 
 /// Where a table is copied from and to.
 pub(super) struct Route<'a> {
     pub source: &'a Objects,
     pub target: &'a Objects,
+    /// The replica's name.
+    pub replica: &'a str,
     pub table: &'a TableName,
     pub parallel: usize,
+    pub transfer: Transfer<'a>,
+    pub dropper: &'a Dropper,
 }
 
 impl Route<'_> {
-    fn path(&self, file: &str) -> String {
+    /// Path of a file of the table, relative to both locations.
+    pub(super) fn path(&self, file: &str) -> String {
         format!("{}/{file}", Objects::table_folder(self.table))
     }
 
@@ -44,26 +56,20 @@ impl Route<'_> {
         &self,
         files: &BTreeSet<String>,
         present: &mut Present,
-    ) -> Result<Copied, ReplicationError> {
+    ) -> Result<(), ReplicationError> {
         let have = match &mut present.files {
             Some(have) => have,
             None => {
-                let folder = Objects::table_folder(self.table);
-                let found = self.target.list(&folder).await?;
-                let mut have = HashMap::with_capacity(found.len());
-                // After a restart nothing is trusted without a look at its size.
-                for (path, size) in found {
-                    let Some(file) = path.strip_prefix(&folder) else {
-                        continue;
-                    };
-                    let file = file.trim_start_matches('/');
-                    if files.contains(file) && self.source_size(file).await? == size {
-                        have.insert(file.to_owned(), size);
-                    }
-                }
-                present.files.insert(have)
+                let found = self.look(files).await?;
+                present.files.insert(found)
             }
         };
+        // What an earlier table of the name left, and this one needs, is kept.
+        let mut paths = Vec::with_capacity(files.len());
+        for file in files {
+            paths.push(self.path(file));
+        }
+        self.dropper.spare(paths).await;
         let mut missing: Vec<String> = Vec::new();
         for file in files {
             if !have.contains_key(file) {
@@ -71,27 +77,53 @@ impl Route<'_> {
             }
         }
         let copies: Vec<(String, u64)> = stream::iter(missing)
-            .map(|file| async move {
-                let size = self.source_size(&file).await?;
-                let copy = FileCopy {
-                    path: self.path(&file),
-                    size,
-                };
-                match self.target.copy_from(self.source, &copy).await {
-                    Ok(_) => Ok((file, size)),
-                    Err(ObjectError::NotFound(_)) => Err(ReplicationError::SourceGone(file)),
-                    Err(e) => Err(e.into()),
-                }
-            })
+            .map(|file| self.copy_file(file))
             .buffer_unordered(self.parallel)
             .try_collect()
             .await?;
-        let copied = Copied {
-            files: copies.len() as u64,
-            bytes: copies.iter().map(|(_, size)| size).sum(),
-        };
         have.extend(copies);
-        Ok(copied)
+        failpoint::reached("copy:files");
+        Ok(())
+    }
+
+    /// Which of `files` the replica has. After a restart nothing is trusted
+    /// without a look at its size.
+    async fn look(
+        &self,
+        files: &BTreeSet<String>,
+    ) -> Result<HashMap<String, u64>, ReplicationError> {
+        let folder = Objects::table_folder(self.table);
+        let found = self.target.list(&folder).await?;
+        let mut have = HashMap::with_capacity(found.len());
+        for (path, size) in found {
+            let Some(file) = path.strip_prefix(&folder) else {
+                continue;
+            };
+            let file = file.trim_start_matches('/');
+            if files.contains(file) && self.source_size(file).await? == size {
+                have.insert(file.to_owned(), size);
+            }
+        }
+        Ok(have)
+    }
+
+    async fn copy_file(&self, file: String) -> Result<(String, u64), ReplicationError> {
+        failpoint::reached("copy:file-begins");
+        let copy = FileCopy {
+            path: self.path(&file),
+            size: self.source_size(&file).await?,
+        };
+        let copied = self.target.copy_from(self.source, &copy, self.transfer);
+        match copied.await {
+            Ok(()) => {}
+            Err(ObjectError::NotFound(_)) => {
+                return Err(ReplicationError::SourceGone(file));
+            }
+            Err(e) => return Err(e.into()),
+        }
+        metrics::file_copied(self.replica, copy.size);
+        failpoint::reached("copy:file");
+        Ok((file, copy.size))
     }
 
     async fn source_size(&self, file: &str) -> Result<u64, ReplicationError> {
@@ -101,28 +133,54 @@ impl Route<'_> {
             .ok_or_else(|| ReplicationError::SourceGone(file.to_owned()))
     }
 
+    /// The manifest of a version, as the primary has it.
+    pub(super) async fn manifest(&self, files: &VersionFiles) -> Result<Bytes, ReplicationError> {
+        match self.source.get(&self.path(&files.manifest)).await {
+            Ok(bytes) => Ok(bytes),
+            Err(ObjectError::NotFound(_)) => {
+                Err(ReplicationError::SourceGone(files.manifest.clone()))
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
     /// Publishes a version whose files are all there: its manifest is what makes
     /// it visible. One that is there must have the same bytes.
     pub(super) async fn publish(
         &self,
         version: u64,
         files: &VersionFiles,
-    ) -> Result<u64, ReplicationError> {
+    ) -> Result<(), ReplicationError> {
         let path = self.path(&files.manifest);
-        let bytes = match self.source.get(&path).await {
-            Ok(bytes) => bytes,
-            Err(ObjectError::NotFound(_)) => {
-                return Err(ReplicationError::SourceGone(files.manifest.clone()));
-            }
-            Err(e) => return Err(e.into()),
-        };
-        let size = bytes.len() as u64;
+        let bytes = self.manifest(files).await?;
+        self.dropper.spare(vec![path.clone()]).await;
+        failpoint::reached("copy:manifest");
         if self.target.put_if_absent(&path, bytes.clone()).await? {
-            return Ok(size);
+            metrics::file_copied(self.replica, bytes.len() as u64);
+        } else if self.target.get(&path).await? != bytes {
+            return Err(ReplicationError::Diverged { version });
         }
-        match self.target.get(&path).await? == bytes {
-            true => Ok(0),
-            false => Err(ReplicationError::Diverged { version }),
-        }
+        failpoint::reached("copy:published");
+        Ok(())
+    }
+
+    /// Copies the files of a version and publishes it.
+    pub(super) async fn copy_version(
+        &self,
+        version: u64,
+        files: &VersionFiles,
+        present: &mut Present,
+    ) -> Result<(), ReplicationError> {
+        let began = Instant::now();
+        let outcome = async {
+            if failpoint::breaks("manifest-first") {
+                self.publish(version, files).await?;
+            }
+            self.copy_files(&files.files, present).await?;
+            self.publish(version, files).await
+        };
+        let outcome = outcome.await;
+        metrics::copy_finished(self.replica, outcome.is_ok(), began.elapsed());
+        outcome
     }
 }

@@ -3,35 +3,73 @@
 //! Its manifests go first: without them there is no table. Its other files are
 //! kept for a while, because reads that have a snapshot still open them.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use tokio::sync::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::ReplicationError;
+use super::{ReplicationError, failpoint};
 use crate::{
     connection::Connection,
-    domain::TableName,
+    domain::{Error, TableName},
     storage::{Objects, Store},
 };
 
-/// Deletes files later, without holding up what deletes them.
+/// Deletes files of one replica later, without holding up what deletes them.
 #[derive(Clone)]
 pub(super) struct Dropper {
     pub grace: Duration,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
+    /// Paths to be deleted. Held while one of them is, so that a file which a
+    /// copy needs is either spared or gone before the copy looks for it.
+    doomed: Arc<Mutex<HashSet<String>>>,
 }
 
-/// Deletes the manifests of a table.
+/// Deletes the tags and the manifests of a table, and the mark of which creation
+/// it is.
 pub(super) async fn unpublish(store: &Store, table: &TableName) -> Result<(), ReplicationError> {
-    let versions = format!("{}/_versions", Objects::table_folder(table));
-    for path in store.objects().list(&versions).await?.into_keys() {
-        store.objects().delete(&path).await?;
+    let folder = Objects::table_folder(table);
+    // Tags first: they name versions.
+    for part in ["_refs", "_versions"] {
+        let there = store.objects().list(&format!("{folder}/{part}")).await?;
+        for path in there.into_keys() {
+            store.objects().delete(&path).await?;
+            failpoint::reached("drop:unpublishing");
+        }
     }
+    // Now, and not with the files later: a table of the same name that comes
+    // meanwhile has its own at the same path.
+    store.unmark(table).await?;
+    failpoint::reached("drop:unpublished");
     Ok(())
 }
 
 impl Dropper {
+    pub(super) fn new(grace: Duration, tasks: TaskTracker, stop: CancellationToken) -> Self {
+        Self {
+            grace,
+            tasks,
+            stop,
+            doomed: Arc::default(),
+        }
+    }
+
+    /// Keeps these files: a version needs them again.
+    pub(super) async fn spare(&self, paths: Vec<String>) {
+        let mut doomed = self.doomed.lock().await;
+        if doomed.is_empty() {
+            return;
+        }
+        for path in paths {
+            doomed.remove(&path);
+        }
+    }
+
     /// Drops a table from a replica.
     pub(super) async fn drop_table(
         &self,
@@ -48,8 +86,7 @@ impl Dropper {
     }
 
     /// Deletes the files that a table has now, but for those in `keep`, after
-    /// the grace. Files that appear meanwhile are not touched: they have other
-    /// names.
+    /// the grace. Those that a version needs by then are kept as well.
     pub(super) async fn delete_others(
         &self,
         store: &Arc<Store>,
@@ -64,29 +101,60 @@ impl Dropper {
             .into_keys()
             .filter(|path| {
                 let file = path.strip_prefix(&folder).unwrap_or(path);
-                !keep.contains(file.trim_start_matches('/'))
+                let file = file.trim_start_matches('/');
+                // Tags are gone by now: these are new ones.
+                !keep.contains(file) && !file.starts_with("_refs/")
             })
             .collect();
-        let (store, grace, stop) = (Arc::clone(store), self.grace, self.stop.clone());
-        let empty = keep.is_empty().then_some(folder);
+        self.doomed.lock().await.extend(doomed.iter().cloned());
+        let (dropper, store, table) = (self.clone(), Arc::clone(store), table.clone());
         self.tasks.spawn(async move {
             tokio::select! {
-                () = tokio::time::sleep(grace) => {}
+                () = tokio::time::sleep(dropper.grace) => {}
                 // What is left is found again at the next start.
-                () = stop.cancelled() => return,
+                () = dropper.stop.cancelled() => return,
             }
-            for path in doomed {
-                if let Err(error) = store.objects().delete(&path).await {
-                    tracing::warn!(%error, "a file of a dropped table was left behind");
-                }
-            }
-            if let Some(folder) = empty
-                && matches!(store.objects().list(&folder).await, Ok(left) if left.is_empty())
-                && let Err(error) = store.objects().delete_folder(&folder).await
-            {
-                tracing::debug!(%error, "an empty folder was left behind");
+            if let Err(error) = dropper.delete_doomed(&store, &table, doomed).await {
+                tracing::warn!(%table, %error, "files of a dropped table were left behind");
             }
         });
         Ok(())
     }
+
+    async fn delete_doomed(
+        &self,
+        store: &Store,
+        table: &TableName,
+        paths: Vec<String>,
+    ) -> Result<(), ReplicationError> {
+        let folder = Objects::table_folder(table);
+        // Another process may have published a version that needs some of them.
+        let needed = needed(store, table).await?;
+        for path in paths {
+            let file = path.strip_prefix(&folder).unwrap_or(&path);
+            let mut doomed = self.doomed.lock().await;
+            if doomed.remove(&path) && !needed.contains(file.trim_start_matches('/')) {
+                store.objects().delete(&path).await?;
+                failpoint::reached("drop:deleting");
+            }
+        }
+        if needed.is_empty() && store.objects().list(&folder).await?.is_empty() {
+            store.objects().delete_folder(&folder).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The files of all versions of a table that are there.
+async fn needed(store: &Store, table: &TableName) -> Result<HashSet<String>, ReplicationError> {
+    let handle = match store.open(table).await {
+        Ok(handle) => handle,
+        Err(Error::NotFound { .. }) => return Ok(HashSet::new()),
+        Err(e) => return Err(e.into()),
+    };
+    let versions = handle.version_files(0).await?;
+    let files = versions.into_values();
+    Ok(files
+        .flat_map(|v| v.files.into_iter().chain([v.manifest]))
+        .collect())
 }

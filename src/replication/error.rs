@@ -15,8 +15,11 @@ pub enum ReplicationError {
     /// from a newer version mends it.
     #[error("the primary's file '{0}' is gone: planning again")]
     SourceGone(String),
-    /// The replica has other bytes than the primary at the same version.
-    #[error("the replica has another version {version} than the primary: its copy diverged")]
+    /// The replica has other bytes than the primary at a version, or a version
+    /// that the primary never had.
+    #[error(
+        "the replica's version {version} is not the primary's: its copy diverged, and is served no more until it is rebuilt"
+    )]
     Diverged { version: u64 },
     /// The table refers to what is not in its folder.
     #[error("not replicated: {0}")]

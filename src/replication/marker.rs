@@ -2,14 +2,11 @@
 
 use bytes::Bytes;
 
-use super::ReplicationError;
+use super::{ReplicationError, failpoint};
 use crate::{
-    connection::Connection,
+    connection::{Connection, REPLICA_OF},
     storage::{ObjectError, Store},
 };
-
-/// The object in a replica that holds the identity of its primary.
-const REPLICA_OF: &str = "_lancegate/replica-of";
 
 /// Makes sure that `replica` is a copy of `primary`, or empty and so may become
 /// one.
@@ -44,6 +41,29 @@ pub(super) async fn claim(
         ));
     }
     let bytes = Bytes::copy_from_slice(identity.as_bytes());
-    store.objects().put_if_absent(REPLICA_OF, bytes).await?;
+    failpoint::reached("claim:begins");
+    let claimed = store.objects().put_if_absent(REPLICA_OF, bytes).await?;
+    failpoint::reached("claim:done");
+    if !claimed && !is_copy_of(primary, store).await? {
+        return not_ours(format!(
+            "the location of '{}' has just become a copy of another primary",
+            replica.name()
+        ));
+    }
     Ok(())
+}
+
+/// Whether a location is a copy of `primary`.
+pub(super) async fn is_copy_of(
+    primary: &Connection,
+    store: &Store,
+) -> Result<bool, ReplicationError> {
+    let Some(identity) = primary.identity() else {
+        return Ok(false);
+    };
+    match store.objects().get(REPLICA_OF).await {
+        Ok(bytes) => Ok(bytes == identity.as_bytes()),
+        Err(ObjectError::NotFound(_)) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
 }

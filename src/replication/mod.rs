@@ -9,14 +9,21 @@
 mod copy;
 mod drop;
 mod error;
+mod failpoint;
+mod lease;
 mod marker;
+mod memory;
 mod once;
 mod plan;
+mod rebuild;
 mod replica;
 mod run;
+mod serve;
 mod table;
+mod tags;
 pub mod verify;
+mod withheld;
 
 pub use error::ReplicationError;
 pub use once::replicate_once;
-pub use run::replicate;
+pub use run::Copier;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{ReplicationError, drop::Dropper, replica::Replica};
+use super::{ReplicationError, drop::Dropper, lease::Turn, replica::Replica};
 use crate::{
     config::Replication,
     connection::{Connection, Primary},
     domain::TableName,
+    storage::Pace,
 };
 
 /// Copies to one replica what it lacks of the tables in the primary's catalog.
@@ -24,12 +25,16 @@ pub async fn replicate_once(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) -> Result<Vec<(TableName, String)>, ReplicationError> {
-    let dropper = Dropper {
-        grace: options.delete_grace,
-        tasks,
-        stop,
-    };
-    let mut replica = Replica::new(primary, Arc::clone(&connection), options, dropper);
+    let dropper = Dropper::new(options.delete_grace, tasks, stop);
+    let pace = Arc::new(Pace::new(options.max_bytes_per_second));
+    let mut replica = Replica::new(
+        primary,
+        Arc::clone(&connection),
+        options,
+        pace,
+        Turn::Always,
+        dropper,
+    );
     replica.round().await?;
     let mut failed: Vec<_> = connection.table_errors().into_iter().collect();
     failed.sort_unstable();

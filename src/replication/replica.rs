@@ -3,13 +3,24 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
-use super::{ReplicationError, copy::Present, drop::Dropper, marker::claim, table::Context};
+use super::{
+    ReplicationError,
+    drop::Dropper,
+    lease::Turn,
+    marker::claim,
+    memory::Memory,
+    table::Context,
+    withheld::{self, Reason},
+};
 use crate::{
     config::Replication,
-    connection::{Connection, Primary, follow},
-    domain::{TableName, view::ConnectionState},
+    connection::{Connection, Primary, Waiting},
+    domain::{Error, Resource, TableName, view::ConnectionState},
+    storage::{Pace, Store},
+    telemetry::metrics,
 };
 
 fn must_be_up(connection: &Connection) -> Result<(), ReplicationError> {
@@ -26,11 +37,13 @@ pub(super) struct Replica {
     pub primary: Arc<Primary>,
     pub connection: Arc<Connection>,
     pub options: Replication,
-    pub dropper: Dropper,
+    pub memory: HashMap<TableName, Memory>,
+    pace: Arc<Pace>,
+    turn: Turn,
+    dropper: Dropper,
     claimed: bool,
     loaded: bool,
     swept: bool,
-    present: HashMap<TableName, Present>,
 }
 
 impl Replica {
@@ -38,17 +51,21 @@ impl Replica {
         primary: Arc<Primary>,
         connection: Arc<Connection>,
         options: Replication,
+        pace: Arc<Pace>,
+        turn: Turn,
         dropper: Dropper,
     ) -> Self {
         Self {
             primary,
             connection,
             options,
+            memory: HashMap::new(),
+            pace,
+            turn,
             dropper,
             claimed: false,
             loaded: false,
             swept: false,
-            present: HashMap::new(),
         }
     }
 
@@ -56,17 +73,18 @@ impl Replica {
     /// Answers whether everything is up to date.
     pub(super) async fn round(&mut self) -> Result<bool, ReplicationError> {
         must_be_up(&self.connection)?;
+        let target = self.connection.store()?;
         if !self.loaded {
-            // What was published before the start is whole: it is served at
-            // once, and also while the primary is down.
-            for (table, error) in follow(&self.connection).await? {
-                tracing::warn!(connection = %self.connection.name(), %table, %error, "table not opened");
-            }
+            // At once, and so not warmed before.
+            self.serve_what_is_there(&target, Duration::ZERO).await?;
             self.loaded = true;
         }
         must_be_up(self.primary.connection())?;
+        if !self.turn.is_ours() {
+            self.follow_round().await?;
+            return Ok(true);
+        }
         let source = self.primary.connection().store()?;
-        let target = self.connection.store()?;
         if !self.claimed {
             let claimed = claim(self.primary.connection(), &self.connection, &target).await;
             if let Err(ReplicationError::NotOurs(_)) = &claimed {
@@ -75,43 +93,107 @@ impl Replica {
             claimed?;
             self.claimed = true;
         }
-        let tables: Vec<TableName> = {
+        let mut tables: Vec<TableName> = {
             let all = self.primary.connection().catalog().all();
             all.keys().cloned().collect()
         };
+        let mut orders = self.take_orders(&tables, &target).await?;
+        // What somebody waits for goes first.
+        tables.sort_by_key(|table| !orders.contains_key(table));
         let mut complete = true;
         for table in &tables {
-            let context = Context {
-                primary: &self.primary,
-                source: &source,
-                replica: &self.connection,
-                target: &target,
-                options: self.options,
-                dropper: &self.dropper,
-            };
-            let present = self.present.entry(table.clone()).or_default();
-            let outcome = context.sync_table(table, present).await;
+            if !self.turn.is_ours() {
+                return Ok(false);
+            }
+            let outcome = self.sync_table(table, &source, &target).await;
             complete &= outcome.is_ok();
+            let answer = outcome.as_ref().err().map(ToString::to_string);
             self.note(table, outcome);
+            for waiter in orders.remove(table).into_iter().flatten() {
+                let version = self.connection.catalog().version(table);
+                let rebuilt = match (&answer, version) {
+                    (None, Some(version)) => Ok(version),
+                    (text, _) => Err(Error::Precondition {
+                        reason: "NOT_REBUILT",
+                        message: text.clone().unwrap_or_else(|| "the table is gone".into()),
+                    }),
+                };
+                // Nobody may be waiting any more.
+                let _ = waiter.send(rebuilt);
+            }
         }
         self.connection.keep_table_errors(|t| tables.contains(t));
         self.drop_gone(&tables).await?;
+        self.count_diverged();
         Ok(complete)
     }
 
+    async fn sync_table(
+        &mut self,
+        table: &TableName,
+        source: &Store,
+        target: &Arc<Store>,
+    ) -> Result<(), ReplicationError> {
+        let context = Context {
+            primary: &self.primary,
+            source,
+            replica: &self.connection,
+            target,
+            options: self.options,
+            pace: &self.pace,
+            dropper: &self.dropper,
+        };
+        let memory = self.memory.entry(table.clone()).or_default();
+        context.sync_table(table, memory).await
+    }
+
+    /// Takes what an operator ordered: those tables are withheld until they are
+    /// rebuilt, also if this process ends before.
+    async fn take_orders(
+        &mut self,
+        tables: &[TableName],
+        target: &Store,
+    ) -> Result<HashMap<TableName, Waiting>, ReplicationError> {
+        let mut orders = self.connection.orders().take();
+        let unknown: Vec<TableName> = orders
+            .keys()
+            .filter(|table| !tables.contains(table))
+            .cloned()
+            .collect();
+        for table in unknown {
+            for waiter in orders.remove(&table).into_iter().flatten() {
+                let _ = waiter.send(Err(Error::not_found(Resource::Table, table.as_str())));
+            }
+        }
+        for table in orders.keys() {
+            tracing::info!(connection = %self.connection.name(), %table, "a rebuild was ordered");
+            withheld::withhold(target.objects(), table, Reason::Rebuilding).await?;
+            self.connection.catalog().remove(table);
+            self.memory.entry(table.clone()).or_default().withheld = Some(Reason::Rebuilding);
+        }
+        Ok(orders)
+    }
+
     /// The location holds something else than a copy of the primary.
-    fn serve_nothing(&self) {
+    pub(super) fn serve_nothing(&self) {
         for table in self.connection.catalog().all().keys() {
             self.connection.catalog().remove(table);
         }
+    }
+
+    pub(super) fn count_diverged(&self) {
+        let withheld = self.memory.values().filter_map(|memory| memory.withheld);
+        let diverged = withheld.filter(|reason| *reason == Reason::Diverged);
+        metrics::replica_diverged(self.connection.name(), diverged.count());
     }
 
     fn note(&mut self, table: &TableName, outcome: Result<(), ReplicationError>) {
         match outcome {
             Ok(()) => self.connection.set_table_error(table, None),
             Err(error) => {
-                // What is on the replica is looked at again the next time.
-                self.present.remove(table);
+                if let Some(memory) = self.memory.get_mut(table) {
+                    memory.doubt();
+                }
                 let text = error.to_string();
                 if self.connection.table_errors().get(table) != Some(&text) {
                     tracing::warn!(connection = %self.connection.name(), %table, %error, "table not replicated");
@@ -130,6 +212,13 @@ impl Replica {
             let all = self.connection.catalog().all();
             all.keys().filter(|t| !known.contains(t)).cloned().collect()
         };
+        let withheld = self.memory.iter().filter(|(_, m)| m.withheld.is_some());
+        gone.extend(
+            withheld
+                .map(|(t, _)| t)
+                .filter(|t| !known.contains(t))
+                .cloned(),
+        );
         if !self.swept {
             // What an earlier process left half dropped is not in the catalog.
             let names = target.table_names().await?;
@@ -146,7 +235,8 @@ impl Replica {
             self.dropper
                 .drop_table(&self.connection, &target, table)
                 .await?;
-            self.present.remove(table);
+            withheld::release(target.objects(), table).await?;
+            self.memory.remove(table);
         }
         Ok(())
     }

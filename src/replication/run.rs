@@ -2,59 +2,117 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{ReplicationError, drop::Dropper, replica::Replica};
+use super::{
+    ReplicationError,
+    drop::Dropper,
+    lease::{self, Turn},
+    replica::Replica,
+};
 use crate::{
     config::Replication,
     connection::{Connection, Events, Primary},
     domain::Error,
+    storage::Pace,
 };
 
 /// How long to wait before trying again what failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Copies to one replica until `stop`: at every change of the primary's catalog,
-/// and again after a pause where something failed.
-pub async fn replicate(
+/// What copies from one primary: the replicas of a process share its pace and its
+/// lease.
+#[derive(Clone)]
+pub struct Copier {
     primary: Arc<Primary>,
-    replica: Arc<Connection>,
     options: Replication,
+    pace: Arc<Pace>,
+    turn: Turn,
     events: Events,
     tasks: TaskTracker,
     stop: CancellationToken,
-) {
-    let dropper = Dropper {
-        grace: options.delete_grace,
-        tasks,
-        stop: stop.clone(),
-    };
-    let mut changes = primary.changes();
-    let mut events = events.subscribe();
-    let mut replica = Replica::new(primary, replica, options, dropper);
-    loop {
-        // Marked before the round: a change during it causes another one.
-        changes.mark_unchanged();
-        events.mark_unchanged();
-        let complete = match replica.round().await {
-            Ok(complete) => complete,
-            Err(error) => {
-                note(&replica.connection, &error);
-                false
-            }
+}
+
+impl Copier {
+    /// A copier. With `replication.lease`, a task of `tasks` holds or watches the
+    /// lease from now on.
+    pub fn new(
+        primary: Arc<Primary>,
+        options: Replication,
+        events: Events,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let turn = if options.lease {
+            let (send, receive) = watch::channel(None);
+            let primary = Arc::clone(&primary);
+            tasks.spawn(lease::keep(primary, options.lease_ttl, send, stop.clone()));
+            Turn::Leased(receive)
+        } else {
+            Turn::Always
         };
-        let pause = async {
-            if complete {
-                std::future::pending::<()>().await;
-            }
-            tokio::time::sleep(RETRY).await;
-        };
+        Self {
+            primary,
+            options,
+            pace: Arc::new(Pace::new(options.max_bytes_per_second)),
+            turn,
+            events,
+            tasks,
+            stop,
+        }
+    }
+
+    /// Copies to one replica until it is stopped: at every change of the primary's
+    /// catalog, and again after a pause where something failed. A copy under way
+    /// is left as it is: the next start goes on from there.
+    pub async fn keep_true(self, replica: Arc<Connection>) {
+        let stop = self.stop.clone();
         tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return },
-            // A connection that comes up is not kept waiting for the pause.
-            Ok(()) = events.changed() => {}
-            () = pause => {}
-            () = stop.cancelled() => return,
+            () = self.rounds(replica) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn rounds(self, replica: Arc<Connection>) {
+        let mut changes = self.primary.changes();
+        let mut events = self.events.subscribe();
+        let mut turn = self.turn.clone();
+        let dropper = Dropper::new(self.options.delete_grace, self.tasks, self.stop);
+        let mut replica = Replica::new(
+            self.primary,
+            replica,
+            self.options,
+            self.pace,
+            self.turn,
+            dropper,
+        );
+        loop {
+            // Marked before the round: a change during it causes another one.
+            changes.mark_unchanged();
+            events.mark_unchanged();
+            let complete = match replica.round().await {
+                Ok(complete) => complete,
+                Err(error) => {
+                    note(&replica.connection, &error);
+                    false
+                }
+            };
+            // What announces itself to nobody, such as another copier's versions
+            // and other writers' tags, is looked for at the pace of polling.
+            let pause = if complete {
+                self.options.poll_interval
+            } else {
+                RETRY
+            };
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                // A connection that comes up is not kept waiting for the pause.
+                Ok(()) = events.changed() => {}
+                () = replica.connection.orders().arrived() => {}
+                () = turn.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
         }
     }
 }

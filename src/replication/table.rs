@@ -1,18 +1,21 @@
 //! Bringing one table of one replica up to date.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use super::{
     ReplicationError,
-    copy::{Copied, Present, Route},
-    drop::{Dropper, unpublish},
+    copy::Route,
+    drop::Dropper,
+    memory::Memory,
     plan::{Known, Plan, plan},
+    rebuild::Reuse,
+    withheld::{self, Reason},
 };
 use crate::{
-    config::Replication,
-    connection::{Connection, Primary},
-    domain::{Error, TableName},
-    storage::{Commit, Handle, Snapshot, Store},
+    config::{OnDivergence, Replication},
+    connection::{Connection, Follows, Primary},
+    domain::{Error, Incarnation, TableName},
+    storage::{Commit, Handle, Pace, Store, Transfer},
     telemetry::metrics,
 };
 
@@ -26,6 +29,7 @@ pub(super) struct Context<'a> {
     pub replica: &'a Connection,
     pub target: &'a Arc<Store>,
     pub options: Replication,
+    pub pace: &'a Pace,
     pub dropper: &'a Dropper,
 }
 
@@ -34,83 +38,155 @@ impl Context<'_> {
     pub(super) async fn sync_table(
         &self,
         table: &TableName,
-        present: &mut Present,
+        memory: &mut Memory,
     ) -> Result<(), ReplicationError> {
-        let served = self.primary.connection().catalog().get(table);
-        let Some(served) = served else { return Ok(()) };
-        let replica = self.replica.catalog().get(table);
-        if replica.is_some_and(|r| r.commit() == served.commit()) {
-            return Ok(());
-        }
         let mut outcome = Ok(());
         for _ in 0..MAX_PLANS {
-            outcome = self.sync_once(table, present).await;
+            outcome = match memory.withheld {
+                Some(Reason::Rebuilding) => self.rebuild(table, memory, Reuse::Nothing).await,
+                Some(Reason::Diverged) | None => self.sync_once(table, memory).await,
+            };
+            if let Err(ReplicationError::Diverged { version }) = outcome {
+                outcome = self.diverged(table, version, memory).await;
+            }
             if !matches!(outcome, Err(ReplicationError::SourceGone(_))) {
                 break;
             }
+            memory.doubt();
         }
-        outcome
+        outcome?;
+        self.sync_tags(table, memory).await
     }
 
     async fn sync_once(
         &self,
         table: &TableName,
-        present: &mut Present,
+        memory: &mut Memory,
     ) -> Result<(), ReplicationError> {
         let Some(served) = self.primary.connection().catalog().get(table) else {
             return Ok(());
         };
+        let replica = self.replica.catalog().get(table);
+        if replica
+            .is_some_and(|r| r.position() == served.position() && r.commit() == served.commit())
+        {
+            return Ok(());
+        }
         let head = self.primary.head(table).await?;
         let source = head.handle();
         if let Some(reason) = source.not_copyable().await? {
             return Err(ReplicationError::NotCopyable(reason));
         }
-        let replica = self.replica_commit(table).await?;
-        let versions = source.version_numbers().await?;
-        let known = Known {
-            primary: served.commit(),
-            primary_versions: &versions,
-            replica,
-            primary_at_replica: match replica {
-                Some(commit) => source.commit_of(commit.version).await?,
-                None => None,
-            },
-            max_versions_behind: self.options.max_versions_behind,
-        };
-        match plan(known) {
-            Plan::UpToDate => {
-                self.serve(table, served.version(), false).await?;
+        let incarnation = source.incarnation();
+        if served.position().incarnation != incarnation {
+            // Re-created just now: the next round sees it.
+            return Ok(());
+        }
+        match self.plan(table, source, served.commit()).await? {
+            Plan::UpToDate(version) => {
+                self.mark(table, incarnation).await?;
+                self.serve(table, version, Follows::Older, memory).await?;
             }
             Plan::Advance(versions) => {
-                self.copy_versions(table, source, &versions, present)
-                    .await?;
+                // Before the first manifest: what is published has a mark.
+                self.mark(table, incarnation).await?;
+                self.copy_versions(table, source, &versions, memory).await?;
                 let newest = versions.last().copied().unwrap_or(served.version());
-                self.serve(table, newest, false).await?;
+                self.serve(table, newest, Follows::Older, memory).await?;
             }
             Plan::Rebuild(version) => {
                 tracing::warn!(connection = %self.replica.name(), %table, version, "the table was re-created: its copy is replaced");
-                // The old files are no use to the new table.
-                *present = Present::default();
-                let files = self.copy_files_of(table, source, version, present).await?;
-                unpublish(self.target, table).await?;
-                self.route(table).publish(version, &files).await?;
-                self.serve(table, version, true).await?;
-                let mut keep: BTreeSet<String> = files.files;
-                keep.insert(files.manifest);
-                self.dropper
-                    .delete_others(self.target, table, &keep)
-                    .await?;
+                self.rebuild(table, memory, Reuse::OfTheSameSize).await?;
             }
+            Plan::Diverged(version) => return Err(ReplicationError::Diverged { version }),
         }
         Ok(())
     }
 
-    fn route<'a>(&'a self, table: &'a TableName) -> Route<'a> {
+    async fn plan(
+        &self,
+        table: &TableName,
+        source: &Handle,
+        served: Commit,
+    ) -> Result<Plan, ReplicationError> {
+        // The replica first: what another process copies there meanwhile is on
+        // the primary by the time its versions are listed.
+        let replica = self.replica_commit(table).await?;
+        let versions = source.version_numbers().await?;
+        let primary_at_replica = match replica {
+            Some(commit) => source.commit_of(commit.version).await?,
+            None => None,
+        };
+        let marked = self.target.incarnation(table).await?;
+        let mut oldest = None;
+        if replica.is_some()
+            && primary_at_replica != replica
+            && let Some(first) = versions.first()
+        {
+            oldest = source.commit_of(*first).await?;
+        }
+        Ok(plan(Known {
+            // A copy without a mark is told by its commits alone, and marked.
+            same_incarnation: marked.is_none_or(|there| there == source.incarnation()),
+            primary: served,
+            primary_versions: &versions,
+            primary_oldest: oldest.unwrap_or(served),
+            replica,
+            primary_at_replica,
+            max_versions_behind: self.options.max_versions_behind,
+        }))
+    }
+
+    /// Marks the copy as one of this creation of the table.
+    pub(super) async fn mark(
+        &self,
+        table: &TableName,
+        incarnation: Incarnation,
+    ) -> Result<(), ReplicationError> {
+        if incarnation == Incarnation::UNKNOWN {
+            return Ok(());
+        }
+        match self.target.mark(table, incarnation).await? {
+            there if there == incarnation => Ok(()),
+            // Somebody else copies as well, and is further: plan again.
+            _ => Err(ReplicationError::SourceGone("incarnation".to_owned())),
+        }
+    }
+
+    /// Takes a table whose copy is not the primary's out of rotation, and
+    /// replaces it if that is the policy.
+    async fn diverged(
+        &self,
+        table: &TableName,
+        version: u64,
+        memory: &mut Memory,
+    ) -> Result<(), ReplicationError> {
+        self.replica.catalog().remove(table);
+        if memory.withheld != Some(Reason::Diverged) {
+            withheld::withhold(self.target.objects(), table, Reason::Diverged).await?;
+            memory.withheld = Some(Reason::Diverged);
+        }
+        match self.options.on_divergence {
+            OnDivergence::Stop => Err(ReplicationError::Diverged { version }),
+            OnDivergence::Rebuild => {
+                tracing::warn!(connection = %self.replica.name(), %table, version, "the copy diverged: it is replaced");
+                self.rebuild(table, memory, Reuse::Nothing).await
+            }
+        }
+    }
+
+    pub(super) fn route<'a>(&'a self, table: &'a TableName) -> Route<'a> {
         Route {
             source: self.source.objects(),
             target: self.target.objects(),
+            replica: self.replica.name(),
             table,
             parallel: self.options.parallel_copies,
+            transfer: Transfer {
+                pace: self.pace,
+                verify: self.options.verify,
+            },
+            dropper: self.dropper,
         }
     }
 
@@ -127,12 +203,12 @@ impl Context<'_> {
         }
     }
 
-    async fn copy_versions(
+    pub(super) async fn copy_versions(
         &self,
         table: &TableName,
         source: &Handle,
         versions: &[u64],
-        present: &mut Present,
+        memory: &mut Memory,
     ) -> Result<(), ReplicationError> {
         let Some(first) = versions.first() else {
             return Ok(());
@@ -144,71 +220,31 @@ impl Context<'_> {
                 .remove(version)
                 .filter(|f| !f.manifest.is_empty())
                 .ok_or_else(|| ReplicationError::SourceGone(format!("version {version}")))?;
-            let began = Instant::now();
-            let route = self.route(table);
-            let outcome = async {
-                let mut copied = route.copy_files(&files.files, present).await?;
-                copied.bytes += route.publish(*version, &files).await?;
-                copied.files += 1;
-                Ok(copied)
-            };
-            self.count(outcome.await, began)?;
+            self.route(table)
+                .copy_version(*version, &files, &mut memory.present)
+                .await?;
         }
         Ok(())
     }
 
-    async fn copy_files_of(
-        &self,
-        table: &TableName,
-        source: &Handle,
-        version: u64,
-        present: &mut Present,
-    ) -> Result<crate::storage::VersionFiles, ReplicationError> {
-        let files = source
-            .version_files(version)
-            .await?
-            .remove(&version)
-            .ok_or_else(|| ReplicationError::SourceGone(format!("version {version}")))?;
-        let began = Instant::now();
-        let copied = self.route(table).copy_files(&files.files, present).await;
-        self.count(copied, began)?;
-        Ok(files)
-    }
-
-    fn count(
-        &self,
-        outcome: Result<Copied, ReplicationError>,
-        began: Instant,
-    ) -> Result<Copied, ReplicationError> {
-        let copied = outcome.as_ref().copied().unwrap_or_default();
-        let word = if outcome.is_ok() { "ok" } else { "error" };
-        metrics::copy_finished(
-            self.replica.name(),
-            word,
-            copied.files,
-            copied.bytes,
-            began.elapsed(),
-        );
-        outcome
-    }
-
     /// Opens a published version and swaps it in for what reads see.
-    async fn serve(
+    pub(super) async fn serve(
         &self,
         table: &TableName,
         version: u64,
-        another_table: bool,
+        follows: Follows,
+        memory: &mut Memory,
     ) -> Result<(), ReplicationError> {
-        let snapshot: Snapshot = self.target.open_version(table, version).await?;
-        // Reading the list of indexes now keeps it out of the first search.
-        snapshot.indexes().await?;
-        let snapshot = Arc::new(snapshot);
-        if another_table {
-            self.replica.catalog().replace(&snapshot);
-        } else {
-            self.replica.catalog().advance(&snapshot);
+        let snapshot = self.target.open_version(table, version).await?;
+        if memory.withheld.is_some() {
+            withheld::release(self.target.objects(), table).await?;
+            memory.withheld = None;
         }
+        self.replica
+            .serve(snapshot, follows, self.options.warm_timeout)
+            .await?;
         metrics::version_published(self.replica.name());
+        super::failpoint::reached("copy:served");
         Ok(())
     }
 }

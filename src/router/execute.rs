@@ -5,15 +5,22 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use super::{ReadRequest, choose, primary_only};
+use tokio::sync::{Semaphore, watch};
+
+use super::{
+    ReadRequest,
+    choose::{Decision, choose, primary_only},
+    fresh::Chosen,
+};
 use crate::{
-    connection::{Connection, Primary},
+    config,
+    connection::{Connection, Events, Primary},
     domain::{
-        Error, Resource, Result, TableName,
-        view::{ConnectionView, Route, Served},
+        Freshness, Need, Position, Result, TableName, TokenKey,
+        view::{ConnectionView, Lag, Origin, Route, Served},
     },
     storage::Snapshot,
     telemetry::metrics,
@@ -24,15 +31,33 @@ pub struct Router {
     primary: Arc<Primary>,
     replicas: Vec<Arc<Connection>>,
     turn: AtomicU64,
+    freshness: config::Freshness,
+    spilled: Semaphore,
+    events: Events,
+}
+
+/// How fresh a read must be, and how long it may wait for that.
+#[derive(Debug, Clone)]
+pub struct ReadOptions {
+    pub freshness: Freshness,
+    pub wait: Duration,
 }
 
 impl Router {
-    /// A router over these connections.
-    pub fn new(primary: Arc<Primary>, replicas: Vec<Arc<Connection>>) -> Self {
+    /// A router over these connections. `events` are theirs.
+    pub fn new(
+        primary: Arc<Primary>,
+        replicas: Vec<Arc<Connection>>,
+        freshness: config::Freshness,
+        events: Events,
+    ) -> Self {
         Self {
             primary,
             replicas,
             turn: AtomicU64::new(0),
+            spilled: Semaphore::new(freshness.max_spilled_reads),
+            freshness,
+            events,
         }
     }
 
@@ -51,29 +76,91 @@ impl Router {
         &self.replicas
     }
 
-    fn view(&self, table: &TableName) -> Vec<ConnectionView> {
+    /// What is configured of freshness.
+    pub fn freshness(&self) -> &config::Freshness {
+        &self.freshness
+    }
+
+    pub(super) fn spilled(&self) -> &Semaphore {
+        &self.spilled
+    }
+
+    /// Wakes when a connection serves another version of a table.
+    pub(super) fn versions(&self) -> watch::Receiver<u64> {
+        self.events.subscribe_versions()
+    }
+
+    pub(super) fn next_turn(&self) -> u64 {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What is known of every connection, for a read of this table.
+    pub(super) fn view(&self, table: &TableName, need: &Need) -> Vec<ConnectionView> {
         self.connections()
-            .map(|c| look(c, c.catalog().version(table)))
+            .map(|c| self.look_at(c, table, need))
             .collect()
     }
 
-    /// Runs a read on the snapshot that the next connection in turn serves.
-    pub async fn read<T, F, Fut>(&self, table: &TableName, read: F) -> Result<(T, Served)>
+    pub(super) fn look_at(
+        &self,
+        connection: &Connection,
+        table: &TableName,
+        need: &Need,
+    ) -> ConnectionView {
+        let position = connection.catalog().position(table);
+        // Only where it is asked for: it takes a lock.
+        let as_of = need.as_of.and(position).and_then(|at| {
+            let newest = self.primary.connection().catalog().position(table)?;
+            // Of another creation of the table nothing is known.
+            (newest.incarnation == at.incarnation)
+                .then(|| self.primary.complete_until(table, at.version))?
+        });
+        ConnectionView {
+            name: Arc::clone(connection.name()),
+            role: connection.role(),
+            state: connection.state(),
+            position,
+            as_of,
+        }
+    }
+
+    /// Decides where a read goes now. No I/O: what is known decides.
+    pub fn route(&self, request: ReadRequest<'_>) -> Result<Decision> {
+        choose(request, &self.view(request.table, &request.need))
+    }
+
+    pub(super) fn connection(&self, route: &Route) -> &Arc<Connection> {
+        match route.connection.checked_sub(1) {
+            Some(replica) => &self.replicas[replica],
+            None => self.primary.connection(),
+        }
+    }
+
+    /// Runs a read on a snapshot that is as fresh as asked: of the next replica
+    /// in turn that has one.
+    pub async fn read<T, F, Fut>(
+        &self,
+        table: &TableName,
+        options: &ReadOptions,
+        read: F,
+    ) -> Result<(T, Served)>
     where
         F: FnOnce(Arc<Snapshot>) -> Fut,
         Fut: Future<Output = Result<T>>,
     {
-        let route = self.route(table)?;
-        let connection = self.connection(&route);
-        let snapshot = connection
-            .catalog()
-            .get(table)
-            .ok_or_else(|| Error::not_found(Resource::Table, table.as_str()))?;
-        self.run(table, route, connection, snapshot, read).await
+        let chosen = match &options.freshness {
+            Freshness::Bounded(bounds) => self.bounded(table, bounds, options.wait).await?,
+            Freshness::Strong => self.strong(table).await?,
+            Freshness::Exact(version) => {
+                let number = self.number_of(table, version).await?;
+                self.exact(table, number).await?
+            }
+        };
+        self.run(table, chosen, read).await
     }
 
-    /// Runs a read on exactly this version: on the next connection in turn if it
-    /// has it, else on the primary.
+    /// Runs a read on exactly this version: on the next replica in turn that has
+    /// it, else on the primary.
     pub async fn read_at<T, F, Fut>(
         &self,
         table: &TableName,
@@ -84,38 +171,35 @@ impl Router {
         F: FnOnce(Arc<Snapshot>) -> Fut,
         Fut: Future<Output = Result<T>>,
     {
-        let route = self.route(table)?;
-        let connection = self.connection(&route);
-        if let Ok(snapshot) = connection.snapshot_at(table, version).await {
-            return self.run(table, route, connection, snapshot, read).await;
-        }
-        let route = self.write_route()?;
-        let connection = self.primary.connection();
-        let snapshot = connection.snapshot_at(table, version).await?;
-        self.run(table, route, connection, snapshot, read).await
+        let chosen = self.exact(table, version).await?;
+        self.run(table, chosen, read).await
     }
 
     async fn run<T, F, Fut>(
         &self,
         table: &TableName,
-        route: Route,
-        connection: &Connection,
-        snapshot: Arc<Snapshot>,
+        chosen: Chosen<'_>,
         read: F,
     ) -> Result<(T, Served)>
     where
         F: FnOnce(Arc<Snapshot>) -> Fut,
         Fut: Future<Output = Result<T>>,
     {
+        let Chosen {
+            route,
+            connection,
+            snapshot,
+            spill: _held,
+        } = chosen;
         metrics::routed(connection.name(), route.policy.as_str());
-        let version = snapshot.version();
+        let position = snapshot.position();
         let began = Instant::now();
         let outcome = read(snapshot).await;
         metrics::read_finished(connection.name(), outcome.is_ok(), began.elapsed());
         match outcome {
             Ok(answer) => {
                 connection.count_read();
-                Ok((answer, self.served(route, table, version)))
+                Ok((answer, self.served_at(route, table, &position)))
             }
             Err(error) => {
                 if error.is_connection_fault() {
@@ -126,44 +210,56 @@ impl Router {
         }
     }
 
-    fn route(&self, table: &TableName) -> Result<Route> {
-        let request = ReadRequest {
-            table,
-            turn: self.turn.fetch_add(1, Ordering::Relaxed),
-        };
-        choose(request, &self.view(table))
-    }
-
-    fn connection(&self, route: &Route) -> &Arc<Connection> {
-        match route.connection.checked_sub(1) {
-            Some(replica) => &self.replicas[replica],
-            None => self.primary.connection(),
-        }
-    }
-
     /// The route of writes and table changes; fails while the primary is down.
     pub fn write_route(&self) -> Result<Route> {
         let connection = self.primary.connection();
-        let route = primary_only(&look(connection, None))?;
+        let route = primary_only(&ConnectionView {
+            name: Arc::clone(connection.name()),
+            role: connection.role(),
+            state: connection.state(),
+            position: None,
+            as_of: None,
+        })?;
         metrics::routed(connection.name(), route.policy.as_str());
         Ok(route)
     }
 
-    /// Who answered with this version of a table.
+    /// Who answered with this version of a table on the primary.
     pub fn served(&self, route: Route, table: &TableName, version: u64) -> Served {
-        Served {
-            route,
-            version,
-            lag: self.primary.lag(table, version),
+        let newest = self.primary.connection().catalog().position(table);
+        match newest {
+            Some(Position { incarnation, .. }) => self.served_at(
+                route,
+                table,
+                &Position {
+                    incarnation,
+                    version,
+                },
+            ),
+            None => Served {
+                route,
+                version,
+                lag: Lag::default(),
+                origin: None,
+            },
         }
     }
-}
 
-fn look(connection: &Connection, version: Option<u64>) -> ConnectionView {
-    ConnectionView {
-        name: Arc::clone(connection.name()),
-        role: connection.role(),
-        state: connection.state(),
-        version,
+    fn served_at(&self, route: Route, table: &TableName, position: &Position) -> Served {
+        Served {
+            route,
+            version: position.version,
+            lag: self.primary.lag(table, position),
+            origin: Some(Origin {
+                incarnation: position.incarnation,
+                key: self.token_key(),
+            }),
+        }
+    }
+
+    /// What seals tokens: the same at every router of the same primary.
+    pub fn token_key(&self) -> TokenKey {
+        let identity = self.connections().find_map(|c| c.origin());
+        TokenKey::of(identity.as_deref().map_or("", String::as_str))
     }
 }

@@ -2,7 +2,9 @@
 //! connection. The decision is a pure function of the request and a view.
 
 mod choose;
+mod exact;
 mod execute;
+mod fresh;
 
-pub use choose::{ReadRequest, choose, primary_only};
-pub use execute::Router;
+pub use choose::{Decision, ReadRequest, choose, primary_only};
+pub use execute::{ReadOptions, Router};

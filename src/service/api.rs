@@ -1,8 +1,11 @@
 //! What every service needs, and how every answer is sent.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use tonic::{Extensions, Response, Status};
+use tonic::{Extensions, Response, Status, metadata::MetadataMap};
 
 use super::stack::{Deadline, RequestFacts};
 use crate::{
@@ -12,9 +15,13 @@ use crate::{
         Error, Result, TableName,
         view::{Lag, Served},
     },
-    router::Router,
+    proto::v1 as pb,
+    router::{ReadOptions, Router},
     storage::Handle,
-    wire,
+    wire::{
+        self,
+        freshness::{Asked, freshness},
+    },
 };
 
 /// Shared by the services.
@@ -33,7 +40,10 @@ pub(super) fn reply<T>(
 ) -> Response<T> {
     note(extensions, table, Some(served));
     let mut response = Response::new(message);
-    wire::served::attach(response.metadata_mut(), served);
+    wire::served::attach(
+        response.metadata_mut(),
+        &wire::served::served(table, served),
+    );
     response
 }
 
@@ -71,14 +81,16 @@ pub(super) fn time_left(extensions: &Extensions, limits: &Limits) -> Duration {
 /// A request taken apart.
 pub(super) struct Call<T> {
     pub extensions: Extensions,
+    pub metadata: MetadataMap,
     pub message: T,
 }
 
 impl<T> From<tonic::Request<T>> for Call<T> {
     fn from(request: tonic::Request<T>) -> Self {
-        let (_, extensions, message) = request.into_parts();
+        let (metadata, extensions, message) = request.into_parts();
         Self {
             extensions,
+            metadata,
             message,
         }
     }
@@ -96,7 +108,7 @@ pub(super) fn answer<A, M: prost::Message>(
     build: impl FnOnce(A, crate::proto::v1::Served) -> Result<M>,
 ) -> std::result::Result<Response<M>, Status> {
     let built = outcome.and_then(|(answer, served)| {
-        let message = build(answer, wire::served::served(&served))?;
+        let message = build(answer, wire::served::served(table, &served))?;
         Ok((message, served))
     });
     match built {
@@ -113,6 +125,33 @@ pub(super) fn answer<A, M: prost::Message>(
 }
 
 impl Api {
+    /// How fresh the answer of a read must be, and how long it may wait for that.
+    pub(super) fn read_options(
+        &self,
+        table: &str,
+        field: Option<pb::Freshness>,
+        metadata: &MetadataMap,
+        extensions: &Extensions,
+    ) -> Result<ReadOptions> {
+        let table = TableName::parse(table)?;
+        let configured = self.router.freshness();
+        let asked = Asked {
+            table: &table,
+            field,
+            metadata,
+        };
+        let freshness = freshness(
+            asked,
+            configured.of(table.as_str()),
+            &self.router.token_key(),
+            SystemTime::now(),
+        )?;
+        Ok(ReadOptions {
+            freshness,
+            wait: configured.wait.min(time_left(extensions, &self.limits)),
+        })
+    }
+
     /// Runs a write on the primary.
     pub(super) async fn write<T, F, Fut>(
         &self,
@@ -129,10 +168,9 @@ impl Api {
         let route = self.router.write_route()?;
         let written = self.router.primary().write(&table, lane, write).await?;
         let served = Served {
-            route,
-            version: 0,
             // Nothing is ahead of a write.
             lag: Lag::default(),
+            ..self.router.served(route, &table, 0)
         };
         Ok((written, served))
     }
@@ -162,6 +200,7 @@ mod tests {
             },
             version: 1,
             lag: Lag::default(),
+            origin: None,
         };
         for (length, disabled) in [(100, true), (COMPRESS_FROM, false)] {
             let outcome = Ok(("x".repeat(length), served.clone()));

@@ -1,14 +1,15 @@
 //! ClusterService: what the server is made of.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tonic::{Request, Response, Status};
 
-use super::api::Api;
+use super::api::{Api, refuse};
 use crate::{
+    config::ReplicaMode,
     connection::Connection,
     domain::{
-        TableName,
+        self, Error, TableName,
         view::{ConnectionState, Lag},
     },
     proto::v1 as pb,
@@ -30,16 +31,73 @@ impl pb::cluster_service_server::ClusterService for Api {
                 .collect(),
         }))
     }
+
+    async fn rebuild_replica(
+        &self,
+        request: Request<pb::RebuildReplicaRequest>,
+    ) -> Result<Response<pb::RebuildReplicaResponse>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        match self.rebuild(&request).await {
+            Ok(tables) => Ok(Response::new(pb::RebuildReplicaResponse { tables })),
+            Err(error) => Err(refuse(&extensions, &request.table, &error)),
+        }
+    }
 }
 
 impl Api {
+    async fn rebuild(
+        &self,
+        request: &pb::RebuildReplicaRequest,
+    ) -> domain::Result<Vec<pb::RebuiltTable>> {
+        let named = |c: &&Arc<Connection>| **c.name() == *request.replica;
+        let replica = self.router.replicas().iter().find(named).ok_or_else(|| {
+            Error::invalid(
+                "replica",
+                "is no replica of this server; GetTopology names them",
+            )
+        })?;
+        if replica.mode() != ReplicaMode::Managed {
+            return Err(Error::Precondition {
+                reason: "NOT_MANAGED",
+                message: format!("this server does not copy to '{}'", replica.name()),
+            });
+        }
+        let mut tables: Vec<TableName> = if request.table.is_empty() {
+            let all = self.router.primary().connection().catalog().all();
+            all.keys().cloned().collect()
+        } else {
+            vec![TableName::parse(&request.table)?]
+        };
+        tables.sort();
+        // All are ordered before the first one is waited for.
+        let orders: Vec<_> = tables
+            .iter()
+            .map(|table| replica.orders().rebuild(table))
+            .collect();
+        let mut rebuilt = Vec::with_capacity(orders.len());
+        for (table, order) in tables.iter().zip(orders) {
+            let version = order.await.unwrap_or_else(|_| {
+                Err(Error::Unavailable {
+                    reason: "STOPPING",
+                    message: "the server stops".into(),
+                    retry_after: Duration::from_secs(1),
+                })
+            })?;
+            rebuilt.push(pb::RebuiltTable {
+                table: table.to_string(),
+                version,
+            });
+        }
+        Ok(rebuilt)
+    }
+
     fn status_of(&self, connection: &Connection) -> pb::ConnectionStatus {
         let primary = self.router.primary();
         let status = connection.status();
         let mut tables = BTreeMap::new();
         for (table, entry) in connection.catalog().all().iter() {
             let version = entry.snapshot.version();
-            let lag = primary.lag(table, version);
+            let lag = primary.lag(table, &entry.snapshot.position());
             tables.insert(table.clone(), position(table, version, lag));
         }
         // What the primary has and this connection lacks is behind by all of it.
@@ -47,10 +105,7 @@ impl Api {
             tables.entry(table.clone()).or_insert_with(|| {
                 let lag = Lag {
                     versions: entry.snapshot.version(),
-                    age: primary
-                        .ahead_since(table, 0)
-                        .and_then(|since| since.elapsed().ok())
-                        .unwrap_or(Duration::ZERO),
+                    age: primary.ahead_for(table, 0).unwrap_or(Duration::ZERO),
                 };
                 position(table, 0, lag)
             });

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     domain::{Error, Resource, Result, TableName, search::Scan, view::Served},
     proto::v1 as pb,
+    router::ReadOptions,
     storage::{Rows, Snapshot},
     telemetry::metrics,
     wire::{
@@ -38,10 +39,17 @@ impl pb::search_service_server::SearchService for Api {
     ) -> std::result::Result<Response<pb::SearchResponse>, Status> {
         let Call {
             extensions,
+            metadata,
             message,
         } = request.into();
         let began = Instant::now();
-        let outcome = self.run_search(&message.table, message.query).await;
+        let outcome = async {
+            let asked = message.freshness;
+            let options = self.read_options(&message.table, asked, &metadata, &extensions)?;
+            self.run_search(&message.table, message.query, &options)
+                .await
+        }
+        .await;
         count_search(&message.table, outcome.as_ref().err(), began.elapsed());
         answer(&extensions, &message.table, outcome, |rows, served| {
             Ok(pb::SearchResponse {
@@ -60,14 +68,21 @@ impl pb::search_service_server::SearchService for Api {
     ) -> std::result::Result<Response<Self::SearchStreamStream>, Status> {
         let Call {
             extensions,
+            metadata,
             message,
         } = request.into();
         let began = Instant::now();
-        let opened = self.open_stream(&message.table, message.query).await;
+        let opened = async {
+            let asked = message.freshness;
+            let options = self.read_options(&message.table, asked, &metadata, &extensions)?;
+            self.open_stream(&message.table, message.query, &options)
+                .await
+        }
+        .await;
         count_search(&message.table, opened.as_ref().err(), began.elapsed());
         match opened {
             Ok((batches, served)) => {
-                let first = wire::served::served(&served);
+                let first = wire::served::served(&message.table, &served);
                 let stream: Self::SearchStreamStream = Box::pin(chunks(batches, first));
                 Ok(reply(&extensions, &message.table, &served, stream))
             }
@@ -81,10 +96,16 @@ impl pb::search_service_server::SearchService for Api {
     ) -> std::result::Result<Response<pb::ScanResponse>, Status> {
         let Call {
             extensions,
+            metadata,
             message,
         } = request.into();
         let (table, format) = (message.table.clone(), message.row_format);
-        let outcome = self.run_scan(message).await;
+        let asked = message.freshness.clone();
+        let outcome = async {
+            let options = self.read_options(&table, asked, &metadata, &extensions)?;
+            self.run_scan(message, &options).await
+        }
+        .await;
         answer(&extensions, &table, outcome, |(rows, next), served| {
             Ok(pb::ScanResponse {
                 num_rows: count(rows.num_rows()),
@@ -101,10 +122,16 @@ impl pb::search_service_server::SearchService for Api {
     ) -> std::result::Result<Response<pb::GetResponse>, Status> {
         let Call {
             extensions,
+            metadata,
             message,
         } = request.into();
         let (table, format) = (message.table.clone(), message.row_format);
-        let outcome = self.run_get(message).await;
+        let asked = message.freshness.clone();
+        let outcome = async {
+            let options = self.read_options(&table, asked, &metadata, &extensions)?;
+            self.run_get(message, &options).await
+        }
+        .await;
         answer(&extensions, &table, outcome, |rows, served| {
             Ok(pb::GetResponse {
                 num_rows: count(rows.num_rows()),
@@ -120,14 +147,17 @@ impl pb::search_service_server::SearchService for Api {
     ) -> std::result::Result<Response<pb::CountResponse>, Status> {
         let Call {
             extensions,
+            metadata,
             message,
         } = request.into();
         let outcome = async {
+            let asked = message.freshness;
+            let options = self.read_options(&message.table, asked, &metadata, &extensions)?;
             let table = TableName::parse(&message.table)?;
             let filter = wire::filter::filter(message.filter, "filter", &self.limits)?;
             let depth = self.limits.max_filter_depth;
             self.router
-                .read(&table, |snapshot| async move {
+                .read(&table, &options, |snapshot| async move {
                     snapshot.count(filter.as_ref(), depth).await
                 })
                 .await
@@ -151,10 +181,16 @@ impl pb::search_service_server::SearchService for Api {
     ) -> std::result::Result<Response<pb::ExplainResponse>, Status> {
         let Call {
             extensions,
+            metadata,
             message,
         } = request.into();
         let table = message.table.clone();
-        let outcome = self.run_explain(message).await;
+        let asked = message.freshness.clone();
+        let outcome = async {
+            let options = self.read_options(&table, asked, &metadata, &extensions)?;
+            self.run_explain(message, &options).await
+        }
+        .await;
         answer(&extensions, &table, outcome, |plan, served| {
             Ok(pb::ExplainResponse {
                 plan,
@@ -165,12 +201,17 @@ impl pb::search_service_server::SearchService for Api {
 }
 
 impl Api {
-    async fn run_search(&self, table: &str, query: Option<pb::Query>) -> Result<(Rows, Served)> {
+    async fn run_search(
+        &self,
+        table: &str,
+        query: Option<pb::Query>,
+        options: &ReadOptions,
+    ) -> Result<(Rows, Served)> {
         let table = TableName::parse(table)?;
         let search = wire::query::search(query, &self.limits)?;
         let (depth, most) = (self.limits.max_filter_depth, self.limits.max_response_bytes);
         self.router
-            .read(&table, |snapshot| async move {
+            .read(&table, options, |snapshot| async move {
                 snapshot.search(search, depth).await?.collect(most).await
             })
             .await
@@ -180,18 +221,23 @@ impl Api {
         &self,
         table: &str,
         query: Option<pb::Query>,
+        options: &ReadOptions,
     ) -> Result<(crate::storage::Batches, Served)> {
         let table = TableName::parse(table)?;
         let search = wire::query::search(query, &self.limits)?;
         let depth = self.limits.max_filter_depth;
         self.router
-            .read(&table, |snapshot| async move {
+            .read(&table, options, |snapshot| async move {
                 snapshot.search(search, depth).await
             })
             .await
     }
 
-    async fn run_scan(&self, request: pb::ScanRequest) -> Result<((Rows, String), Served)> {
+    async fn run_scan(
+        &self,
+        request: pb::ScanRequest,
+        options: &ReadOptions,
+    ) -> Result<((Rows, String), Served)> {
         let table = TableName::parse(&request.table)?;
         let size = page_size(request.page_size, &self.limits)?;
         let asked = request.query.as_ref().map(Message::encode_to_vec);
@@ -204,7 +250,10 @@ impl Api {
             scan_page(&snapshot, &scan, offset, size, print, depth, most).await
         };
         let Some(token) = token else {
-            return self.router.read(&table, |snapshot| page(snapshot, 0)).await;
+            return self
+                .router
+                .read(&table, options, |snapshot| page(snapshot, 0))
+                .await;
         };
         let outcome = self
             .router
@@ -228,7 +277,11 @@ impl Api {
         }
     }
 
-    async fn run_get(&self, request: pb::GetRequest) -> Result<(Rows, Served)> {
+    async fn run_get(
+        &self,
+        request: pb::GetRequest,
+        options: &ReadOptions,
+    ) -> Result<(Rows, Served)> {
         let table = TableName::parse(&request.table)?;
         wire::query::check_get(&request, &self.limits)?;
         let columns = wire::query::columns(request.columns);
@@ -242,7 +295,7 @@ impl Api {
         let row_id = request.with_row_id;
         let most = self.limits.max_response_bytes;
         self.router
-            .read(&table, |snapshot| async move {
+            .read(&table, options, |snapshot| async move {
                 let fields = snapshot.key_fields(&key_columns)?;
                 let keys = wire::rows::decode_key_batch(keys, fields)?;
                 snapshot.get(&keys, columns.as_deref(), row_id, most).await
@@ -250,7 +303,11 @@ impl Api {
             .await
     }
 
-    async fn run_explain(&self, request: pb::ExplainRequest) -> Result<(String, Served)> {
+    async fn run_explain(
+        &self,
+        request: pb::ExplainRequest,
+        options: &ReadOptions,
+    ) -> Result<(String, Served)> {
         use pb::explain_request::Target;
         let table = TableName::parse(&request.table)?;
         let depth = self.limits.max_filter_depth;
@@ -259,7 +316,7 @@ impl Api {
             Some(Target::Query(query)) => {
                 let search = wire::query::search(Some(query), &self.limits)?;
                 self.router
-                    .read(&table, |snapshot| async move {
+                    .read(&table, options, |snapshot| async move {
                         snapshot
                             .explain_search(search, analyze, verbose, depth)
                             .await
@@ -269,7 +326,7 @@ impl Api {
             Some(Target::Scan(scan)) => {
                 let scan = wire::query::scan(Some(scan), "scan", &self.limits)?;
                 self.router
-                    .read(&table, |snapshot| async move {
+                    .read(&table, options, |snapshot| async move {
                         snapshot.explain_scan(&scan, analyze, verbose, depth).await
                     })
                     .await

@@ -32,6 +32,7 @@ impl pb::write_service_server::WriteService for Api {
         let Call {
             extensions,
             message,
+            ..
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
@@ -59,6 +60,7 @@ impl pb::write_service_server::WriteService for Api {
         let Call {
             extensions,
             message,
+            ..
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
@@ -91,6 +93,7 @@ impl pb::write_service_server::WriteService for Api {
         let Call {
             extensions,
             message,
+            ..
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
@@ -119,6 +122,7 @@ impl pb::write_service_server::WriteService for Api {
         let Call {
             extensions,
             message,
+            ..
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
@@ -147,6 +151,7 @@ impl pb::write_service_server::WriteService for Api {
         let Call {
             extensions,
             message: mut stream,
+            ..
         } = request.into();
         let mut name = String::new();
         let outcome = async {

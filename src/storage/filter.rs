@@ -228,3 +228,29 @@ fn finest(seconds: i64, nanos: u32) -> Option<(i64, &'static str)> {
         Some((count, unit))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_keep_their_value_in_the_finest_unit() {
+        assert_eq!(finest(1, 5), Some((1_000_000_005, "ns")));
+        assert_eq!(finest(-1, 999_999_999), Some((-1, "ns")));
+        // Beyond the years that nanoseconds can count.
+        assert_eq!(finest(1 << 34, 0), Some(((1 << 34) * 1_000_000, "us")));
+        assert_eq!(finest(i64::MAX, 0), Some((i64::MAX, "s")));
+        assert_eq!(finest(1 << 34, 1), None);
+    }
+
+    #[test]
+    fn values_are_bound_as_literals() {
+        let filter = Filter {
+            field: "f".into(),
+            sql: "a = $2 AND b -$1 < 0".into(),
+            params: vec![Scalar::Int(-5), Scalar::Text("it's".into())],
+        };
+        let bound = Bound::filter(&filter, 64).unwrap();
+        assert_eq!(bound.sql, "a = 'it''s' AND b -(-5) < 0");
+    }
+}

@@ -4,7 +4,7 @@ use arrow::datatypes::{DataType, Fields, Schema};
 use lancedb::Table;
 
 use super::{Snapshot, error};
-use crate::domain::{Error, Resource, Result, TableName};
+use crate::domain::{Error, Incarnation, Resource, Result, TableName};
 
 /// A handle that writes, and that sees its own writes. Other writers' commits
 /// are seen after [`Handle::refresh`]. Clones share what they see.
@@ -12,11 +12,21 @@ use crate::domain::{Error, Resource, Result, TableName};
 pub struct Handle {
     pub(super) name: TableName,
     pub(super) table: Table,
+    incarnation: Incarnation,
 }
 
 impl Handle {
-    pub(super) fn new(name: TableName, table: Table) -> Self {
-        Self { name, table }
+    pub(super) fn new(name: TableName, table: Table, incarnation: Incarnation) -> Self {
+        Self {
+            name,
+            table,
+            incarnation,
+        }
+    }
+
+    /// Which creation of the name this is a handle on.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
     }
 
     /// Looks for commits of other writers.
@@ -34,7 +44,7 @@ impl Handle {
             .checkout_current()
             .await
             .map_err(|e| error::in_table(&self.name, e))?;
-        Snapshot::of(self.name.clone(), pinned).await
+        Snapshot::of(self.name.clone(), pinned, self.incarnation).await
     }
 
     /// The number of the version that this handle sees.
@@ -79,5 +89,30 @@ pub(super) fn must_have(schema: &Schema, column: &str) -> Result<()> {
     match has(schema.fields(), column) {
         true => Ok(()),
         false => Err(Error::not_found(Resource::Column, column)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Field;
+
+    use super::*;
+
+    #[test]
+    fn columns_are_found_by_their_paths() {
+        let text = |name| Field::new(name, DataType::Utf8, true);
+        let inner = Field::new("b", DataType::Struct(vec![text("c")].into()), true);
+        let schema = Schema::new(vec![
+            text("x"),
+            text("x.y"),
+            Field::new("a", DataType::Struct(vec![inner].into()), true),
+            Field::new_list("l", text("item"), true),
+        ]);
+        for good in ["x", "x.y", "a", "a.b", "a.b.c", "l.item"] {
+            assert!(must_have(&schema, good).is_ok(), "{good}");
+        }
+        for bad in ["", "y", "x.", "xx", "x.z", "a.c", "a.b.c.d", "l.other"] {
+            assert!(must_have(&schema, bad).is_err(), "{bad}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! LanceDB, behind plain values. The only folder that names `lancedb` or `lance`:
 //! what changes when a version of them changes is here.
 
+mod complete;
 mod distance;
 mod error;
 mod evolve;
@@ -8,22 +9,29 @@ mod explain;
 mod filter;
 mod full_text;
 mod handle;
+mod incarnation;
 mod index;
 mod inventory;
 mod objects;
+mod pace;
 mod query;
 mod scan;
 mod session;
 mod snapshot;
 mod store;
+mod transfer;
 mod versions;
+mod warm;
 mod write;
 
 pub use handle::Handle;
+pub use incarnation::MARKER as INCARNATION_MARKER;
 pub use inventory::{Checksum, Published};
-pub use objects::{FileCopy, ObjectError, Objects};
+pub use objects::{ObjectError, Objects};
+pub use pace::Pace;
 pub use session::{CacheUse, Sessions};
 pub use snapshot::{Batches, Rows, Snapshot};
 pub use store::Store;
+pub use transfer::{FileCopy, Transfer};
 pub use versions::{Commit, VersionFiles};
 pub use write::{UpsertCounts, Written};

@@ -4,17 +4,12 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use lance_io::object_store::{ObjectStore, ObjectStoreParams, StorageOptionsAccessor};
 use lancedb::Session;
-use object_store::{
-    ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, WriteMultipart, path::Path,
-};
+use object_store::{ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, path::Path};
 
 use crate::domain::TableName;
-
-/// Files up to this size are copied with one request, larger ones in parts.
-const SINGLE_PUT_BYTES: u64 = 8 << 20;
 
 /// What went wrong with an object.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +24,9 @@ pub enum ObjectError {
         expected: u64,
         found: u64,
     },
+    /// The object was copied and reads back as something else.
+    #[error("object '{0}' reads back with other bytes than were copied")]
+    WrongBytes(String),
     /// The store did not do what was asked.
     #[error("{0}")]
     Store(Box<dyn std::error::Error + Send + Sync>),
@@ -41,15 +39,6 @@ impl From<object_store::Error> for ObjectError {
             other => ObjectError::Store(Box::new(other)),
         }
     }
-}
-
-/// One file to copy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileCopy {
-    /// Path relative to both locations.
-    pub path: String,
-    /// Its size at the source, in bytes.
-    pub size: u64,
 }
 
 /// The objects below one location.
@@ -157,44 +146,6 @@ impl Objects {
         match self.store.remove_dir_all(full).await {
             Ok(()) | Err(lance::Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(ObjectError::Store(Box::new(e))),
-        }
-    }
-
-    /// Copies one file from another location and checks its size there. The
-    /// file appears whole or not at all. Answers the bytes copied.
-    pub async fn copy_from(&self, source: &Objects, file: &FileCopy) -> Result<u64, ObjectError> {
-        let from = source.store.inner.get(&source.full(&file.path)).await?;
-        let to = self.full(&file.path);
-        if file.size <= SINGLE_PUT_BYTES {
-            let bytes = from.bytes().await?;
-            self.store.inner.put(&to, bytes.into()).await?;
-        } else {
-            let upload = self.store.inner.put_multipart(&to).await?;
-            let mut writer = WriteMultipart::new(upload);
-            let mut chunks = from.into_stream();
-            loop {
-                match chunks.try_next().await {
-                    // At most 4 parts wait in memory.
-                    Ok(Some(chunk)) => {
-                        writer.wait_for_capacity(4).await?;
-                        writer.put(chunk);
-                    }
-                    Ok(None) => break,
-                    Err(e) => {
-                        writer.abort().await?;
-                        return Err(e.into());
-                    }
-                }
-            }
-            writer.finish().await?;
-        }
-        match self.size(&file.path).await? {
-            Some(found) if found == file.size => Ok(found),
-            found => Err(ObjectError::WrongSize {
-                path: file.path.clone(),
-                expected: file.size,
-                found: found.unwrap_or(0),
-            }),
         }
     }
 }

@@ -12,15 +12,20 @@ use super::{
     filter::{Bound, blame},
     index,
     versions::Commit,
+    warm::Warmed,
 };
-use crate::domain::{Error, Result, TableName, index::IndexInfo, table::TableInfo};
+use crate::domain::{
+    Error, Incarnation, Position, Result, TableName, index::IndexInfo, table::TableInfo,
+};
 
 /// A table pinned to one version: it never changes and does no I/O to find out.
 pub struct Snapshot {
     pub(super) name: TableName,
     pub(super) table: Table,
     pub(super) schema: SchemaRef,
+    pub(super) warmed: Warmed,
     commit: Commit,
+    incarnation: Incarnation,
     indexes: OnceCell<Vec<IndexInfo>>,
 }
 
@@ -119,7 +124,11 @@ impl Batches {
 }
 
 impl Snapshot {
-    pub(super) async fn of(name: TableName, table: Table) -> Result<Self> {
+    pub(super) async fn of(
+        name: TableName,
+        table: Table,
+        incarnation: Incarnation,
+    ) -> Result<Self> {
         let schema = table
             .schema()
             .await
@@ -130,7 +139,9 @@ impl Snapshot {
             name,
             table,
             schema,
+            warmed: Warmed::default(),
             commit,
+            incarnation,
             indexes: OnceCell::new(),
         })
     }
@@ -148,6 +159,14 @@ impl Snapshot {
     /// The version's number.
     pub fn version(&self) -> u64 {
         self.commit.version
+    }
+
+    /// Where the table is at this version.
+    pub fn position(&self) -> Position {
+        Position {
+            incarnation: self.incarnation,
+            version: self.commit.version,
+        }
     }
 
     /// Which commit this is.

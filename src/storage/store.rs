@@ -10,7 +10,7 @@ use url::Url;
 use super::{Handle, Objects, Sessions, Snapshot, error};
 use crate::{
     config::Location,
-    domain::{Error, Resource, Result, TableName},
+    domain::{Error, Incarnation, Resource, Result, TableName},
 };
 
 /// A LanceDB location: its tables, and the objects that they are made of.
@@ -81,32 +81,57 @@ impl Store {
             .collect())
     }
 
-    /// Opens the newest version of a table, for writes and for what follows it.
+    /// Opens the newest version of a table, for what follows it.
     pub async fn open(&self, name: &TableName) -> Result<Handle> {
-        let table = self
-            .connection
-            .open_table(name.as_str())
-            .execute()
-            .await
-            .map_err(|e| error::in_table(name, e))?;
-        Ok(Handle::new(name.clone(), table))
+        let (table, incarnation) = self
+            .with_incarnation(name, || async {
+                self.connection
+                    .open_table(name.as_str())
+                    .execute()
+                    .await
+                    .map_err(|e| error::in_table(name, e))
+            })
+            .await?;
+        Ok(Handle::new(name.clone(), table, incarnation))
+    }
+
+    /// Opens the newest version of a table of the primary, for writes too. A
+    /// table that nobody has marked is marked, so that its re-creation shows.
+    pub async fn open_marked(&self, name: &TableName) -> Result<Handle> {
+        let handle = self.open(name).await?;
+        if handle.incarnation() != Incarnation::UNKNOWN {
+            return Ok(handle);
+        }
+        if let Err(error) = self.mark(name, Incarnation::fresh()).await {
+            tracing::debug!(table = %name, %error, "the table cannot be marked");
+            return Ok(handle);
+        }
+        let reopened = self.open(name).await;
+        if let Err(Error::NotFound { .. }) = &reopened {
+            // Dropped meanwhile: the mark alone would look like a table.
+            let _ = self.unmark(name).await;
+        }
+        reopened
     }
 
     /// Opens one version of a table, pinned.
     pub async fn open_version(&self, name: &TableName, version: u64) -> Result<Snapshot> {
-        let table = self
-            .connection
-            .open_table(name.as_str())
-            .version(version)
-            .execute()
-            .await
-            .map_err(|e| match error::in_table(name, e) {
-                Error::NotFound { .. } => {
-                    Error::not_found(Resource::Version, format!("{name}@{version}"))
-                }
-                other => other,
-            })?;
-        Snapshot::of(name.clone(), table).await
+        let (table, incarnation) = self
+            .with_incarnation(name, || async {
+                self.connection
+                    .open_table(name.as_str())
+                    .version(version)
+                    .execute()
+                    .await
+                    .map_err(|e| match error::in_table(name, e) {
+                        Error::NotFound { .. } => {
+                            Error::not_found(Resource::Version, format!("{name}@{version}"))
+                        }
+                        other => other,
+                    })
+            })
+            .await?;
+        Snapshot::of(name.clone(), table, incarnation).await
     }
 
     /// Creates a table of these rows, none for an empty one.
@@ -125,7 +150,14 @@ impl Store {
             .execute()
             .await
             .map_err(|e| error::in_table(name, e))?;
-        Ok(Handle::new(name.clone(), table))
+        // The table is there, whatever becomes of its mark: the next who opens it
+        // marks it.
+        let marked = self.mark(name, Incarnation::fresh()).await;
+        let incarnation = marked.unwrap_or_else(|error| {
+            tracing::warn!(table = %name, %error, "the new table could not be marked");
+            Incarnation::UNKNOWN
+        });
+        Ok(Handle::new(name.clone(), table, incarnation))
     }
 
     /// Drops a table with all its files.

@@ -11,8 +11,8 @@ use arrow::{
     datatypes::{DataType, Int64Type},
 };
 use futures::TryStreamExt;
-use lance::dataset::files::TrackedFilesOptions;
-use lance_table::format::Manifest;
+use lance::{dataset::files::TrackedFilesOptions, index::DatasetIndexExt};
+use lance_table::{format::Manifest, system_index::mem_wal::MEM_WAL_INDEX_NAME};
 
 use super::{Handle, error};
 use crate::domain::{Error, Result};
@@ -80,13 +80,23 @@ impl Handle {
     /// Why this table cannot be copied file by file, if it cannot.
     pub async fn not_copyable(&self) -> Result<Option<&'static str>> {
         let dataset = error::dataset(&self.table).await?;
+        let in_table = |e: lance::Error| error::in_table(&self.name, e.into());
         let manifest = dataset.manifest();
+        let branches = dataset.list_branches().await.map_err(in_table)?;
+        let indexes = dataset.load_indices().await.map_err(in_table)?;
         Ok(if !manifest.base_paths.is_empty() {
             Some("the table refers to files outside its folder (base paths or a shallow clone)")
         } else if manifest.branch.is_some() {
             Some("the table is a branch")
+        } else if !branches.is_empty() {
+            Some("the table has branches")
+        } else if indexes.iter().any(|i| i.name == MEM_WAL_INDEX_NAME) {
+            Some("the table has write-ahead state outside its versions (MemWAL)")
         } else if manifest.schema.fields_pre_order().any(|f| f.is_blob_v2()) {
-            Some("the table has blob columns whose bytes are in side files")
+            // Lance lists neither side files nor external ones with a version.
+            Some(
+                "the table has blob columns, whose bytes may be in files that its versions do not list",
+            )
         } else {
             None
         })

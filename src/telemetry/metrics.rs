@@ -12,8 +12,9 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 pub use grpc::{Call, code_name, method};
 pub use record::{
-    cache_bytes, connection_state, copy_finished, read_finished, replication_lag, request_shed,
-    requests_in_flight, routed, search_finished, table_gone, table_rows, version_published,
+    cache_bytes, connection_state, copy_finished, file_copied, freshness_waited, read_finished,
+    replica_diverged, replication_lag, request_shed, requests_in_flight, routed, search_finished,
+    table_gone, table_rows, version_published,
 };
 pub use recorder::{MetricsError, Recorder, install};
 
@@ -43,6 +44,8 @@ pub(crate) const TABLE_ROWS: &str = "lancedb_table_rows";
 pub(crate) const ROUTED: &str = "lancegate_routed_total";
 pub(crate) const READS: &str = "lancegate_connection_reads_total";
 pub(crate) const READ_SECONDS: &str = "lancegate_connection_read_seconds";
+pub(crate) const FRESHNESS_WAITS: &str = "lancegate_freshness_waits_total";
+pub(crate) const FRESHNESS_WAIT_SECONDS: &str = "lancegate_freshness_wait_seconds";
 pub(crate) const CONNECTION_UP: &str = "lancegate_connection_up";
 
 // Replication.
@@ -52,6 +55,7 @@ pub(crate) const COPIES: &str = "lancegate_copies_total";
 pub(crate) const COPIED_FILES: &str = "lancegate_copied_files_total";
 pub(crate) const COPIED_BYTES: &str = "lancegate_copied_bytes_total";
 pub(crate) const COPY_SECONDS: &str = "lancegate_copy_seconds";
+pub(crate) const DIVERGED: &str = "lancegate_replica_diverged";
 pub(crate) const PUBLISHED: &str = "lancegate_versions_published_total";
 
 // The server itself.
@@ -110,6 +114,15 @@ fn describe_routing() {
         Unit::Seconds,
         "Time that a connection took to answer a read."
     );
+    describe_counter!(
+        FRESHNESS_WAITS,
+        "Reads that found no replica fresh enough at first, by what became of them: fresh, spilled or failed."
+    );
+    describe_histogram!(
+        FRESHNESS_WAIT_SECONDS,
+        Unit::Seconds,
+        "Time that such reads waited."
+    );
     describe_gauge!(CONNECTION_UP, "1 if a connection can be used, 0 if not.");
 }
 
@@ -133,6 +146,10 @@ fn describe_replication() {
         COPY_SECONDS,
         Unit::Seconds,
         "Time that the copy of a table version took."
+    );
+    describe_gauge!(
+        DIVERGED,
+        "Tables of a replica whose copy is not the primary's: served no more until rebuilt."
     );
     describe_counter!(PUBLISHED, "Table versions made visible on a connection.");
 }

@@ -6,6 +6,7 @@ mod decimal;
 mod faults;
 pub mod filter;
 mod frames;
+pub mod freshness;
 pub mod full_text;
 pub mod index;
 pub mod ipc;

@@ -2,8 +2,9 @@
 
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
+use super::freshness::TOKEN;
 use crate::{
-    domain::{Role, view::Served},
+    domain::{Position, Role, TableName, view::Served},
     proto::v1 as pb,
 };
 
@@ -17,7 +18,7 @@ pub const LAG_VERSIONS: &str = "x-lancegate-lag-versions";
 pub const VERSION: &str = "x-lancedb-version";
 
 /// The message that every answer carries.
-pub fn served(served: &Served) -> pb::Served {
+pub fn served(table: &str, served: &Served) -> pb::Served {
     pb::Served {
         connection: served.route.name.to_string(),
         role: role(served.route.role).into(),
@@ -26,7 +27,19 @@ pub fn served(served: &Served) -> pb::Served {
         lag_versions: served.lag.versions,
         // No lag is longer than the seconds of a protobuf duration.
         lag: served.lag.age.try_into().ok(),
+        token: token(table, served).unwrap_or_default(),
     }
+}
+
+/// The token of what was seen.
+fn token(table: &str, served: &Served) -> Option<String> {
+    let origin = served.origin.as_ref()?;
+    let position = Position {
+        incarnation: origin.incarnation,
+        version: served.version,
+    };
+    let table = TableName::parse(table).ok()?;
+    Some(origin.key.seal(&table, &position))
 }
 
 /// The contract's word for a role.
@@ -39,16 +52,19 @@ pub fn role(role: Role) -> pb::Role {
 
 /// Adds the same facts to the metadata of an answer. A connection's name that is
 /// not ASCII cannot be metadata: it is in the message only.
-pub fn attach(metadata: &mut MetadataMap, served: &Served) {
+pub fn attach(metadata: &mut MetadataMap, served: &pb::Served) {
     for (key, text) in [
-        (CONNECTION, served.route.name.to_string()),
-        (ROUTE, served.route.to_string()),
+        (CONNECTION, &served.connection),
+        (ROUTE, &served.route),
+        (TOKEN, &served.token),
     ] {
-        if let Ok(value) = MetadataValue::<Ascii>::try_from(text) {
+        if !text.is_empty()
+            && let Ok(value) = MetadataValue::<Ascii>::try_from(text)
+        {
             metadata.insert(key, value);
         }
     }
-    metadata.insert(LAG_VERSIONS, served.lag.versions.into());
+    metadata.insert(LAG_VERSIONS, served.lag_versions.into());
     metadata.insert(VERSION, served.version.into());
 }
 
@@ -57,7 +73,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::view::{Lag, Policy, Route};
+    use crate::domain::{
+        Incarnation, TokenKey,
+        view::{Lag, Origin, Policy, Route},
+    };
 
     #[test]
     fn message_and_metadata_agree() {
@@ -73,8 +92,12 @@ mod tests {
                 versions: 4,
                 age: Duration::from_millis(1_500),
             },
+            origin: Some(Origin {
+                incarnation: Incarnation::fresh(),
+                key: TokenKey::of("p"),
+            }),
         };
-        let message = served(&answer);
+        let message = served("t", &answer);
         assert_eq!(message.connection, "replica-2");
         assert_eq!(message.role(), pb::Role::Replica);
         assert_eq!(message.route, "round_robin(replica-2 2/3)");
@@ -85,7 +108,7 @@ mod tests {
         );
 
         let mut metadata = MetadataMap::new();
-        attach(&mut metadata, &answer);
+        attach(&mut metadata, &message);
         let text = |key| metadata.get(key).and_then(|v| v.to_str().ok());
         assert_eq!(text("x-lancegate-connection"), Some("replica-2"));
         assert_eq!(
@@ -95,9 +118,15 @@ mod tests {
         assert_eq!(text("x-lancegate-lag-versions"), Some("4"));
         assert_eq!(text("x-lancedb-version"), Some("17"));
 
+        let table = TableName::parse("t").unwrap();
+        let position = TokenKey::of("p").open(&table, &message.token).unwrap();
+        assert_eq!(position.version, 17);
+        assert_eq!(text("x-lancegate-token"), Some(message.token.as_str()));
+
         answer.route.name = "näher\n".into();
+        answer.origin = None;
         let mut metadata = MetadataMap::new();
-        attach(&mut metadata, &answer);
+        attach(&mut metadata, &served("t", &answer));
         assert_eq!(metadata.len(), 2);
     }
 }

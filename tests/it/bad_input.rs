@@ -190,6 +190,7 @@ impl Bad {
     /// The server must have refused well, and still answer everybody else.
     async fn finish(mut self) {
         let count = CountRequest {
+            freshness: None,
             table: "t".into(),
             filter: None,
         };

@@ -118,6 +118,7 @@ async fn same(what: &str, query: Query, direct: RecordBatch) {
     for _ in 0..3 {
         let answer = search
             .search(SearchRequest {
+                freshness: None,
                 table: "packages".into(),
                 query: Some(query.clone()),
                 row_format: 0,
@@ -130,6 +131,7 @@ async fn same(what: &str, query: Query, direct: RecordBatch) {
     }
     let stream = search
         .search_stream(SearchStreamRequest {
+            freshness: None,
             table: "packages".into(),
             query: Some(query),
         })
@@ -172,6 +174,7 @@ async fn recall_of_a_flat_search_is_one_async() {
     for query in queries() {
         let answer = search
             .search(SearchRequest {
+                freshness: None,
                 table: "packages".into(),
                 query: Some(Query {
                     vectors: vec![floats(&query.vector)],
@@ -503,6 +506,7 @@ async fn scans_in_pages_counts_and_gets_async() {
         loop {
             let answer = search
                 .scan(ScanRequest {
+                    freshness: None,
                     table: "packages".into(),
                     query: Some(ScanQuery {
                         filter: filter.clone(),
@@ -548,6 +552,7 @@ async fn scans_in_pages_counts_and_gets_async() {
     }
     let count = search
         .count(CountRequest {
+            freshness: None,
             table: "packages".into(),
             filter,
         })
@@ -562,6 +567,7 @@ async fn scans_in_pages_counts_and_gets_async() {
     let wanted = [all[7], all[3], -5, all[1999], all[0]];
     let answer = search
         .get(GetRequest {
+            freshness: None,
             table: "packages".into(),
             key_columns: vec!["id".into()],
             keys: wanted
@@ -595,6 +601,7 @@ async fn plans_are_lancedbs_async() {
     let mut explain = async |query: Query, analyze| {
         search
             .explain(ExplainRequest {
+                freshness: None,
                 table: "packages".into(),
                 target: Some(explain_request::Target::Query(query)),
                 analyze,

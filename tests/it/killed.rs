@@ -113,6 +113,7 @@ async fn until_some<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
 async fn rows(channel: &Channel) -> Option<(u64, String)> {
     let mut search = SearchServiceClient::new(channel.clone());
     let request = CountRequest {
+        freshness: None,
         table: "t".into(),
         filter: None,
     };

@@ -84,6 +84,7 @@ async fn stopping_says_not_serving_first_and_fails_no_accepted_request() {
         clients.push(tokio::spawn(async move {
             while !stop.load(Ordering::Relaxed) {
                 let request = SearchRequest {
+                    freshness: None,
                     table: "t".into(),
                     query: Some(Query {
                         vectors: vec![floats(&[1.0, 2.0, 3.0, 4.0])],
@@ -154,6 +155,7 @@ async fn the_http_port_answers_probes_and_metrics() {
     server
         .search
         .search(SearchRequest {
+            freshness: None,
             table: "probed".into(),
             query: Some(Query {
                 vectors: vec![floats(&[0.0, 0.0, 0.0, 1.0])],

@@ -2,8 +2,10 @@
 //! folders. One binary, because each one that links LanceDB takes a while.
 
 mod bad_input;
+mod consistency;
 mod data;
 mod differential;
+mod freshness;
 mod killed;
 mod lifecycle;
 mod process;

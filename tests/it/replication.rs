@@ -60,6 +60,7 @@ async fn count(server: &mut TestServer, table: &str) -> u64 {
     server
         .search
         .count(CountRequest {
+            freshness: None,
             table: table.into(),
             filter: None,
         })
@@ -166,6 +167,7 @@ async fn dropped_tables_go_away_and_recreated_ones_are_replaced() {
     let gone = server
         .search
         .count(CountRequest {
+            freshness: None,
             table: "u".into(),
             filter: None,
         })
@@ -204,6 +206,7 @@ async fn a_replica_that_was_off_catches_up_and_keeps_what_it_has() {
     let answer = server
         .search
         .count(CountRequest {
+            freshness: None,
             table: "t".into(),
             filter: None,
         })
@@ -238,6 +241,7 @@ async fn commits_of_other_writers_are_seen_and_copied() {
             let answer = server
                 .search
                 .count(CountRequest {
+                    freshness: None,
                     table: name.into(),
                     filter: None,
                 })
@@ -283,6 +287,7 @@ async fn a_folder_that_is_not_a_copy_is_left_alone() {
     let answer = server
         .search
         .count(CountRequest {
+            freshness: None,
             table: "precious".into(),
             filter: None,
         })

@@ -63,6 +63,7 @@ async fn drop_table(channel: &Channel, name: &str) {
 /// How many rows `replica-1` answers; `None` while another connection does.
 async fn on_replica(channel: &Channel, table: &str) -> Option<u64> {
     let count = CountRequest {
+        freshness: None,
         table: table.into(),
         filter: None,
     };

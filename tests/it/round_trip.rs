@@ -302,6 +302,7 @@ async fn query_vectors_in_any_element_type_find_the_same() {
         let answer = server
             .search
             .search(SearchRequest {
+                freshness: None,
                 table: "t".into(),
                 query: Some(Query {
                     vectors: vec![vector],

@@ -11,6 +11,7 @@ use super::{
 
 fn count(table: &str) -> CountRequest {
     CountRequest {
+        freshness: None,
         table: table.into(),
         filter: None,
     }

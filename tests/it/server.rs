@@ -25,6 +25,11 @@ pub struct TestServer {
 
 /// Settings for a server over `folder` with this many replicas.
 pub fn settings(folder: &Path, replicas: usize) -> Config {
+    settings_with(folder, replicas, &[])
+}
+
+/// The same, with more settings by their environment variables.
+pub fn settings_with(folder: &Path, replicas: usize, more: &[(&str, &str)]) -> Config {
     let mut env = BTreeMap::from([
         ("LANCEGATE_SERVER__GRPC_ADDRESS", "127.0.0.1:0".to_owned()),
         ("LANCEGATE_SERVER__HTTP_ADDRESS", "127.0.0.1:0".to_owned()),
@@ -44,6 +49,9 @@ pub fn settings(folder: &Path, replicas: usize) -> Config {
         env.push((format!("LANCEGATE_REPLICAS__{i}__NAME"), name.clone()));
         env.push((format!("LANCEGATE_REPLICAS__{i}__URI"), place(&name)));
     }
+    // What comes later wins.
+    let more = more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    env.extend(more);
     config::load(Sources {
         env,
         ..Sources::default()
@@ -82,9 +90,14 @@ impl TestServer {
 
     /// Stops the server and starts another one over the same folders.
     pub async fn restart(self, replicas: usize) -> Self {
+        self.restart_with(replicas, &[]).await
+    }
+
+    /// The same, with other settings.
+    pub async fn restart_with(self, replicas: usize, more: &[(&str, &str)]) -> Self {
         let folder = self.folder;
         self.app.stop().await.expect("the server stops");
-        let config = settings(folder.path(), replicas);
+        let config = settings_with(folder.path(), replicas, more);
         Self::start_with(folder, config).await
     }
 

@@ -388,6 +388,7 @@ async fn versions_tags_and_upkeep() {
     assert_eq!(describe(&mut server, "t").await.num_rows, 30);
     server.settled().await;
     let count = CountRequest {
+        freshness: None,
         table: table(),
         filter: None,
     };

@@ -19,7 +19,10 @@ const EDGES: &[(&str, &[&str])] = &[
         "replication",
         &["connection", "storage", "domain", "config", "telemetry"],
     ),
-    ("router", &["connection", "storage", "domain", "telemetry"]),
+    (
+        "router",
+        &["connection", "storage", "domain", "config", "telemetry"],
+    ),
     (
         "service",
         &[

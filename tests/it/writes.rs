@@ -309,6 +309,7 @@ async fn large_answers_come_as_one_stream_in_chunks() {
     let mut stream = server
         .search
         .search_stream(SearchStreamRequest {
+            freshness: None,
             table: "t".into(),
             query: Some(Query {
                 vectors: vec![super::data::floats(&[0.0, 1.0, 2.0, 3.0])],

@@ -107,6 +107,7 @@ impl Bench {
     /// One request for each group of `batch` vectors.
     fn requests(&self, vectors: &[Vec<f32>]) -> Vec<v1::SearchRequest> {
         let request = |group: &[Vec<f32>]| v1::SearchRequest {
+            freshness: None,
             table: self.table.clone(),
             query: Some(v1::Query {
                 vectors: group
@@ -143,6 +144,7 @@ impl Bench {
         let mut page_token = String::new();
         loop {
             let scan = v1::ScanRequest {
+                freshness: None,
                 table: self.table.clone(),
                 query: Some(v1::ScanQuery {
                     columns: vec![column.clone()],

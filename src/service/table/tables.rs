@@ -135,6 +135,7 @@ impl Api {
 /// Who answered what is about no table.
 fn table_less(route: Route) -> Served {
     Served {
+        origin: None,
         route,
         version: 0,
         lag: Lag::default(),

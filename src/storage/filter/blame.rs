@@ -1,7 +1,7 @@
 //! What LanceDB finds wrong with an expression, for the client: told of the field
 //! of the request, and without the expression's literals, which may be secrets.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, sync::Arc};
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use lance_datafusion::planner::Planner;
@@ -15,6 +15,9 @@ use crate::{
     domain::{Error, Result, TableName},
     storage::error::{clean, from_lancedb, in_table},
 };
+
+/// Said of an expression that is SQL, and not LanceDB's.
+const UNREADABLE: &str = "has a part that is not supported here";
 
 /// What LanceDB says before it comes to the point.
 const PREFIXES: &[&str] = &[
@@ -80,8 +83,17 @@ impl Bound {
                 Error::Invalid(violations)
             }
             Error::Unsupported(text) => Error::Unsupported(self.described(&text)),
+            Error::Internal(_) if self.is_not_readable() => self.fault(UNREADABLE),
             other => other,
         }
+    }
+
+    /// Whether Lance cannot even read it. Of some expressions it says so as of a
+    /// fault of its own.
+    fn is_not_readable(&self) -> bool {
+        let planner = Planner::new(Arc::new(Schema::empty()));
+        let read = self.canonical().map(|sql| planner.parse_filter(&sql));
+        !matches!(read, Ok(Ok(_)))
     }
 
     /// Plans a filter over these columns to the end.
@@ -134,7 +146,7 @@ impl Bound {
             return self.fault(&text);
         }
         match self.explain(from_lancedb(error)) {
-            Error::Unsupported(_) => self.fault("has a part that is not supported here"),
+            Error::Unsupported(_) | Error::Internal(_) => self.fault(UNREADABLE),
             Error::NotFound { kind, name } => self.fault(&Error::not_found(kind, name).to_string()),
             other => other,
         }

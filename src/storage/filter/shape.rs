@@ -180,3 +180,44 @@ fn check_call(field: &str, tokens: &[Token]) -> Result<()> {
     };
     Err(Error::invalid(field, fault))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::filter::read;
+
+    fn checked(sql: &str) -> Result<()> {
+        check("f", &read("f", sql).unwrap(), 64)
+    }
+
+    #[test]
+    fn only_what_becomes_deep_is_a_chain() {
+        for (first, part) in [
+            ("1", " + 1"),
+            ("a", " IS NULL"),
+            ("a", "[0]"),
+            ("a", ".x"),
+            ("a", "::int"),
+            ("a", " BETWEEN 1 AND 2"),
+            ("1", " + (1 + 1)"),
+        ] {
+            let long = first.to_owned() + &part.repeat(MAX_CHAIN + 1);
+            assert!(checked(&long).is_err(), "{part}");
+            assert!(checked(&format!("{first}{part}")).is_ok(), "{part}");
+        }
+        for part in [" OR a = 1", " AND a BETWEEN 1 AND 2", " OR (a + 1 > 2)"] {
+            let wide = "a = 0".to_owned() + &part.repeat(MAX_CHAIN + 1);
+            assert!(checked(&wide).is_ok(), "{part}");
+        }
+        let list = format!("a IN ({}-1)", "-1, ".repeat(MAX_CHAIN + 1));
+        assert!(checked(&list).is_ok());
+    }
+
+    #[test]
+    fn what_is_refused_is_not_repeated() {
+        for sql in ["N'secret'", "a = E'secret'", "$$secret$$", "B'secret'"] {
+            let refused = checked(sql).unwrap_err().to_string();
+            assert!(!refused.contains("secret"), "{refused}");
+        }
+    }
+}

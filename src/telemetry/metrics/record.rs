@@ -10,8 +10,9 @@ use std::{
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::{
-    CACHE_BYTES, CONNECTION_UP, COPIED_BYTES, COPIED_FILES, COPIES, COPY_SECONDS, IN_FLIGHT,
-    PUBLISHED, READ_SECONDS, READS, ROUTED, SHED,
+    CACHE_BYTES, CONNECTION_UP, COPIED_BYTES, COPIED_FILES, COPIES, COPY_SECONDS, DIVERGED,
+    FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, IN_FLIGHT, PUBLISHED, READ_SECONDS, READS, ROUTED,
+    SHED,
     handles::{ByName, Outcomes},
     labels::{Place, Tables},
     rollup::{Largest, Sum},
@@ -166,25 +167,37 @@ pub fn read_finished(connection: &str, ok: bool, elapsed: Duration) {
     }
 }
 
+/// A read that found no replica fresh enough at first went on. `outcome` is
+/// `fresh`, `spilled` or `failed`.
+pub fn freshness_waited(outcome: &'static str, elapsed: Duration) {
+    counter!(FRESHNESS_WAITS, "outcome" => outcome).increment(1);
+    histogram!(FRESHNESS_WAIT_SECONDS).record(elapsed);
+}
+
 /// A connection was found usable, or not. `role` is the word of `Role::as_str`.
 pub fn connection_state(connection: &str, role: &'static str, up: bool) {
     gauge!(CONNECTION_UP, "connection" => connection.to_owned(), "role" => role)
         .set(f64::from(u8::from(up)));
 }
 
-/// The copy of one table version ended. `outcome` is `ok` or `error`.
-pub fn copy_finished(
-    connection: &str,
-    outcome: &'static str,
-    files: u64,
-    bytes: u64,
-    elapsed: Duration,
-) {
+/// The copy of one table version ended.
+pub fn copy_finished(connection: &str, ok: bool, elapsed: Duration) {
     let name = connection.to_owned();
-    counter!(COPIED_FILES, "connection" => name.clone()).increment(files);
-    counter!(COPIED_BYTES, "connection" => name.clone()).increment(bytes);
+    let outcome = if ok { "ok" } else { "error" };
     histogram!(COPY_SECONDS, "connection" => name.clone()).record(elapsed);
     counter!(COPIES, "connection" => name, "outcome" => outcome).increment(1);
+}
+
+/// A file was copied, also for a version whose copy did not succeed.
+pub fn file_copied(connection: &str, bytes: u64) {
+    let name = connection.to_owned();
+    counter!(COPIED_FILES, "connection" => name.clone()).increment(1);
+    counter!(COPIED_BYTES, "connection" => name).increment(bytes);
+}
+
+/// How many tables of a replica have a copy that is not the primary's.
+pub fn replica_diverged(connection: &str, tables: usize) {
+    gauge!(DIVERGED, "connection" => connection.to_owned()).set(tables as f64);
 }
 
 /// A replica began to serve a newer version of a table.
@@ -244,7 +257,10 @@ mod tests {
         routed("record-r", "round_robin");
         read_finished("record-r", false, Duration::from_millis(1));
         connection_state("record-r", "replica", true);
-        copy_finished("record-r", "ok", 3, 1_000, Duration::from_secs(1));
+        file_copied("record-r", 400);
+        file_copied("record-r", 600);
+        copy_finished("record-r", true, Duration::from_secs(1));
+        replica_diverged("record-r", 2);
         version_published("record-r");
         let text = text();
         for line in [
@@ -252,7 +268,9 @@ mod tests {
             "lancegate_connection_reads_total{connection=\"record-r\",outcome=\"error\"} 1",
             "lancegate_connection_up{connection=\"record-r\",role=\"replica\"} 1",
             "lancegate_copied_bytes_total{connection=\"record-r\"} 1000",
+            "lancegate_copied_files_total{connection=\"record-r\"} 2",
             "lancegate_copies_total{connection=\"record-r\",outcome=\"ok\"} 1",
+            "lancegate_replica_diverged{connection=\"record-r\"} 2",
             "lancegate_versions_published_total{connection=\"record-r\"} 1",
         ] {
             assert!(text.contains(line), "{line}\n{text}");

@@ -12,7 +12,13 @@ use crate::data::{floats, ipc};
 async fn count(to: &mut Clients, filter: Filter) -> Result<Response<CountResponse>, Status> {
     let table = "t".into();
     let filter = Some(filter);
-    to.search.count(CountRequest { table, filter }).await
+    to.search
+        .count(CountRequest {
+            freshness: None,
+            table,
+            filter,
+        })
+        .await
 }
 
 fn secret() -> value::Kind {
@@ -94,6 +100,8 @@ fn filters_that_are_none() {
             "count(*)",
             // Types that do not fit.
             "id = 'hunter2'",
+            "text 1",
+            "DATE NULL = at",
             "size = 'hunter2'",
             "size > 'hunter2'",
             "at > 'hunter2'",
@@ -408,6 +416,7 @@ fn filters_that_are_long() {
                     ..Default::default()
                 };
                 let request = SearchRequest {
+                    freshness: None,
                     table: "t".into(),
                     query: Some(query),
                     row_format: 0,
@@ -637,6 +646,7 @@ fn filters_of_every_call() {
                 let label = format!("search, {postfilter}: {what}");
                 bad.refused(&label, code, "query.filter.sql", async |mut to| {
                     let request = SearchRequest {
+                        freshness: None,
                         table: table(),
                         query: query(),
                         row_format: 0,
@@ -669,6 +679,7 @@ fn filters_of_every_call() {
                 "scan.filter.sql",
                 async |mut to| {
                     let request = ExplainRequest {
+                        freshness: None,
                         table: table(),
                         target: Some(explain_request::Target::Scan(scan())),
                         // Some faults show only when the rows are there.

@@ -62,11 +62,13 @@ async fn call(name: &str, table: &str, mut to: Clients) -> Result<Response<()>, 
     });
     match name {
         "Search" => sent!(to.search.search(SearchRequest {
+            freshness: None,
             table,
             query: Some(query()),
             row_format: 0,
         })),
         "SearchStream" => sent!(to.search.search_stream(SearchStreamRequest {
+            freshness: None,
             table,
             query: Some(query()),
         })),
@@ -85,6 +87,7 @@ async fn call(name: &str, table: &str, mut to: Clients) -> Result<Response<()>, 
             ..Default::default()
         })),
         "Count" => sent!(to.search.count(CountRequest {
+            freshness: None,
             table,
             filter: None,
         })),
@@ -296,6 +299,7 @@ fn what_is_not_there() {
             let ask = async |mut to: Clients| {
                 let query = Some(query.clone());
                 sent!(to.search.search(SearchRequest {
+                    freshness: None,
                     table: table(),
                     query,
                     row_format: 0
@@ -318,6 +322,7 @@ fn what_is_not_there() {
             async |mut to: Clients| {
                 let query = Some(no_index.clone());
                 sent!(to.search.search(SearchRequest {
+                    freshness: None,
                     table: table(),
                     query,
                     row_format: 0

@@ -516,6 +516,7 @@ fn messages_that_are_too_large() {
                 ..Default::default()
             };
             let request = SearchRequest {
+                freshness: None,
                 table: "t".into(),
                 query: Some(query),
                 row_format: 0,

@@ -36,6 +36,7 @@ impl Bad {
             let query = query.clone();
             to.search
                 .search(SearchRequest {
+                    freshness: None,
                     table: name(),
                     query,
                     row_format: 0,
@@ -47,6 +48,7 @@ impl Bad {
         self.refused(&streamed, code, field, async |mut to: Clients| {
             let query = query.clone();
             let request = SearchStreamRequest {
+                freshness: None,
                 table: name(),
                 query,
             };
@@ -245,6 +247,7 @@ fn bad_options_of_a_search() {
                 let row_format = 0;
                 to.search
                     .search(SearchRequest {
+                        freshness: None,
                         table,
                         query,
                         row_format,
@@ -261,6 +264,7 @@ fn bad_options_of_a_search() {
             bad.refused(what, Code::InvalidArgument, field, async |mut to| {
                 let query = query.clone();
                 let request = SearchRequest {
+                    freshness: None,
                     table: "t".into(),
                     query,
                     row_format: 99,
@@ -393,6 +397,7 @@ fn bad_page_tokens() {
             })
         };
         let scan = |token: &str| ScanRequest {
+            freshness: None,
             table: "t".into(),
             query: query(),
             page_size: 3,

@@ -95,6 +95,7 @@ impl Client {
 pub(super) fn message(path: &str) -> Bytes {
     match path {
         COUNT | EXPLAIN => frame(&CountRequest {
+            freshness: None,
             table: "packages".to_owned(),
             filter: None,
         }),

@@ -210,6 +210,7 @@ impl SearchService for Obedient {
         facts.table(&request.get_ref().table);
         let count = self.obey(&request).await?;
         facts.served(&Served {
+            origin: None,
             route: Route {
                 connection: 1,
                 name: "replica-1".into(),

@@ -1,0 +1,282 @@
+//! Which of the processes on one primary copies: an agreement by objects in the
+//! primary's location, each created only if it is not there.
+//!
+//! The newest of `_lancegate/copier-lease/<number>` names the holder, who adds the
+//! next number every third of the time to live and deletes the ones before. Others
+//! watch: a newest number that did not change for a whole time to live, by their
+//! own monotonic clock, is a holder that is gone, and whoever adds the next number
+//! is the new one. No clocks are compared, and nothing is ever updated in place,
+//! which local folders and some object stores cannot do.
+//!
+//! Copying is right without it: two holders for a moment cost bytes, not truth.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    connection::Primary,
+    domain::view::ConnectionState,
+    storage::{ObjectError, Objects},
+};
+
+const FOLDER: &str = "_lancegate/copier-lease";
+
+/// What a holder that stops writes instead of its name.
+const RELEASED: &[u8] = b"released";
+
+/// How often the lease is renewed or looked at, in times to live.
+const LOOKS_PER_TTL: u32 = 3;
+
+/// Whether it is this process's turn to copy.
+#[derive(Clone)]
+pub(super) enum Turn {
+    /// There is no lease: everybody copies.
+    Always,
+    /// Until the time in there, if any.
+    Leased(watch::Receiver<Option<Instant>>),
+}
+
+impl Turn {
+    pub(super) fn is_ours(&self) -> bool {
+        match self {
+            Turn::Always => true,
+            Turn::Leased(until) => until.borrow().is_some_and(|until| Instant::now() < until),
+        }
+    }
+
+    /// Waits until the lease was got, renewed or lost.
+    pub(super) async fn changed(&mut self) {
+        let alive = match self {
+            Turn::Always => false,
+            Turn::Leased(until) => until.changed().await.is_ok(),
+        };
+        if !alive {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// What this process knows of the lease.
+struct Lease {
+    holder: Bytes,
+    ttl: Duration,
+    /// The number that this process added last and that still was the newest.
+    mine: Option<u64>,
+    /// The newest number of others, and since when it is that.
+    seen: Option<(u64, Instant)>,
+}
+
+/// Holds or watches the lease until `stop`.
+pub(super) async fn keep(
+    primary: Arc<Primary>,
+    ttl: Duration,
+    turn: watch::Sender<Option<Instant>>,
+    stop: CancellationToken,
+) {
+    let mut lease = Lease {
+        holder: Bytes::from(uuid::Uuid::new_v4().to_string()),
+        ttl,
+        mine: None,
+        seen: None,
+    };
+    loop {
+        let up = primary.connection().state() == ConnectionState::Up;
+        if up && let Ok(store) = primary.connection().store() {
+            match lease.step(store.objects(), Instant::now()).await {
+                Ok(until) => note(&turn, until),
+                // What was held is held until its time is over.
+                Err(error) => tracing::warn!(%error, "the copier's lease could not be looked at"),
+            }
+        }
+        // Before the primary is up there is nothing to hold: looked at soon.
+        let pause = if up {
+            ttl / LOOKS_PER_TTL
+        } else {
+            Duration::from_millis(100)
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => break,
+        }
+    }
+    if let Ok(store) = primary.connection().store()
+        && let Err(error) = lease.release(store.objects()).await
+    {
+        tracing::debug!(%error, "the copier's lease was left to end by itself");
+    }
+}
+
+fn note(turn: &watch::Sender<Option<Instant>>, until: Option<Instant>) {
+    let held = turn.borrow().is_some();
+    match (held, until.is_some()) {
+        (false, true) => tracing::info!("this process copies now"),
+        (true, false) => tracing::info!("another process copies now"),
+        _ => {}
+    }
+    if held || until.is_some() {
+        turn.send_replace(until);
+    }
+}
+
+impl Lease {
+    /// Renews, watches or takes over. Answers until when this process holds it.
+    async fn step(
+        &mut self,
+        objects: &Objects,
+        now: Instant,
+    ) -> Result<Option<Instant>, ObjectError> {
+        let newest = numbers(objects).await?.last().copied();
+        let free = match (newest, self.mine, self.seen) {
+            (None, _, _) => true,
+            (Some(newest), Some(mine), _) if newest == mine => true,
+            (Some(newest), _, Some((seen, since))) if newest == seen => {
+                now.duration_since(since) >= self.ttl || is_released(objects, newest).await?
+            }
+            (Some(newest), _, _) => {
+                self.seen = Some((newest, now));
+                is_released(objects, newest).await?
+            }
+        };
+        self.mine = match free {
+            true => self.add(objects, newest.unwrap_or(0) + 1).await?,
+            false => None,
+        };
+        Ok(self.mine.map(|_| now + self.ttl))
+    }
+
+    /// Adds a number. Answers it if it is the newest one then: somebody who looked
+    /// long ago may add a number whose successors are there already.
+    async fn add(&self, objects: &Objects, number: u64) -> Result<Option<u64>, ObjectError> {
+        let added = objects
+            .put_if_absent(&path(number), self.holder.clone())
+            .await?;
+        if !added {
+            return Ok(None);
+        }
+        let numbers = numbers(objects).await?;
+        if numbers.last() != Some(&number) {
+            objects.delete(&path(number)).await?;
+            return Ok(None);
+        }
+        for older in numbers.into_iter().filter(|n| *n < number) {
+            objects.delete(&path(older)).await?;
+        }
+        Ok(Some(number))
+    }
+
+    /// Says that this process copies no more, so that nobody has to wait.
+    async fn release(&self, objects: &Objects) -> Result<(), ObjectError> {
+        let Some(mine) = self.mine else { return Ok(()) };
+        let released = Bytes::from_static(RELEASED);
+        objects.put_if_absent(&path(mine + 1), released).await?;
+        objects.delete(&path(mine)).await
+    }
+}
+
+fn path(number: u64) -> String {
+    format!("{FOLDER}/{number:020}")
+}
+
+/// The numbers that are there, ascending.
+async fn numbers(objects: &Objects) -> Result<Vec<u64>, ObjectError> {
+    let found = objects.list(FOLDER).await?;
+    let mut numbers: Vec<u64> = found
+        .keys()
+        .filter_map(|path| path.rsplit('/').next()?.parse().ok())
+        .collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+async fn is_released(objects: &Objects, number: u64) -> Result<bool, ObjectError> {
+    match objects.get(&path(number)).await {
+        Ok(bytes) => Ok(bytes == RELEASED),
+        Err(ObjectError::NotFound(_)) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{self, Sources},
+        storage::{Sessions, Store},
+    };
+
+    const TTL: Duration = Duration::from_secs(10);
+
+    fn lease(holder: &'static str) -> Lease {
+        Lease {
+            holder: Bytes::from_static(holder.as_bytes()),
+            ttl: TTL,
+            mine: None,
+            seen: None,
+        }
+    }
+
+    async fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config::load(Sources {
+            data_dir: Some(folder.path().to_owned()),
+            ..Sources::default()
+        })
+        .unwrap();
+        let sessions = Sessions::new(config.cache);
+        let store = Store::connect(&config.primary, &sessions).await.unwrap();
+        (folder, store)
+    }
+
+    /// Time is passed in: nothing sleeps.
+    #[tokio::test]
+    async fn one_holds_it_until_it_is_silent_for_the_time_to_live() {
+        let (_folder, store) = store().await;
+        let objects = store.objects();
+        let (mut a, mut b) = (lease("a"), lease("b"));
+        let begin = Instant::now();
+        assert_eq!(a.step(objects, begin).await.unwrap(), Some(begin + TTL));
+        for third in 1..10 {
+            let now = begin + TTL * third / 3;
+            assert!(a.step(objects, now).await.unwrap().is_some(), "{third}");
+            assert_eq!(b.step(objects, now).await.unwrap(), None, "{third}");
+        }
+        // One object, however often it was renewed.
+        assert_eq!(numbers(objects).await.unwrap().len(), 1);
+        // `a` is silent from now on.
+        let silent = begin + TTL * 3;
+        assert_eq!(b.step(objects, silent + TTL / 2).await.unwrap(), None);
+        let later = silent + TTL;
+        assert_eq!(b.step(objects, later).await.unwrap(), Some(later + TTL));
+        // It comes back, and sees that it lost it.
+        assert_eq!(a.step(objects, later).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_released_is_taken_at_once() {
+        let (_folder, store) = store().await;
+        let objects = store.objects();
+        let (mut a, mut b) = (lease("a"), lease("b"));
+        let now = Instant::now();
+        assert!(a.step(objects, now).await.unwrap().is_some());
+        assert!(b.step(objects, now).await.unwrap().is_none());
+        a.release(objects).await.unwrap();
+        assert!(b.step(objects, now).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_number_below_the_newest_wins_nothing() {
+        let (_folder, store) = store().await;
+        let objects = store.objects();
+        let (mut a, b) = (lease("a"), lease("b"));
+        let now = Instant::now();
+        for _ in 0..3 {
+            assert!(a.step(objects, now).await.unwrap().is_some());
+        }
+        // `b` looked when the newest was 1, which is deleted by now.
+        assert_eq!(b.add(objects, 2).await.unwrap(), None);
+        assert_eq!(numbers(objects).await.unwrap(), [3]);
+    }
+}

@@ -1,0 +1,100 @@
+//! Time travel: a read of exactly one version, by whoever has it.
+
+use std::sync::Arc;
+
+use super::{Router, choose::primary_only, fresh::Chosen};
+use crate::{
+    connection::Connection,
+    domain::{
+        Error, Need, Resource, Result, TableName,
+        table::VersionRef,
+        view::{ConnectionState, Policy, Route},
+    },
+    storage::Snapshot,
+};
+
+impl Router {
+    /// A version of the table's present incarnation, on the next connection in
+    /// turn that has it. The primary is the last one to be asked.
+    pub(super) async fn exact(&self, table: &TableName, version: u64) -> Result<Chosen<'_>> {
+        let replicas = self.replicas();
+        let first = usize::try_from(self.next_turn()).unwrap_or(0);
+        for i in 0..replicas.len() {
+            let index = (first.wrapping_add(i)) % replicas.len();
+            let replica = &replicas[index];
+            if let Some(snapshot) = self.of_replica(replica, table, version).await {
+                return Ok(chosen(index + 1, replica, snapshot));
+            }
+        }
+        let primary = self.primary().connection();
+        let view = self.look_at(primary, table, &Need::NOTHING);
+        primary_only(&view)?;
+        if view.position.is_none() {
+            return Err(Error::not_found(Resource::Table, table.as_str()));
+        }
+        let snapshot = primary.snapshot_at(table, version).await?;
+        Ok(chosen(0, primary, snapshot))
+    }
+
+    /// The version that a replica has, if it has it of the same table as the
+    /// primary.
+    async fn of_replica(
+        &self,
+        replica: &Connection,
+        table: &TableName,
+        version: u64,
+    ) -> Option<Arc<Snapshot>> {
+        let served = replica.catalog().position(table)?;
+        if replica.state() != ConnectionState::Up || served.version < version {
+            return None;
+        }
+        let known = self.primary().connection().catalog().position(table);
+        if known.is_some_and(|known| known.incarnation != served.incarnation) {
+            return None;
+        }
+        let snapshot = replica.snapshot_at(table, version).await.ok()?;
+        (snapshot.position().incarnation == served.incarnation).then_some(snapshot)
+    }
+
+    /// The number of a version that a request names. Tags are the primary's or,
+    /// while it is down, those that a replica has.
+    pub(super) async fn number_of(&self, table: &TableName, version: &VersionRef) -> Result<u64> {
+        let tag = match version {
+            VersionRef::Number(number) => return Ok(*number),
+            VersionRef::Tag(tag) => tag,
+        };
+        let mut last = None;
+        for connection in self.connections() {
+            if connection.state() != ConnectionState::Up
+                || connection.catalog().position(table).is_none()
+            {
+                continue;
+            }
+            let handle = connection.store()?.open(table).await?;
+            match handle.tags().await {
+                Ok(tags) => {
+                    let found = tags.into_iter().find(|(name, _)| name == tag);
+                    return found
+                        .map(|(_, version)| version)
+                        .ok_or_else(|| Error::not_found(Resource::Tag, tag.as_str()));
+                }
+                Err(e) => last = Some(e),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::not_found(Resource::Table, table.as_str())))
+    }
+}
+
+fn chosen(index: usize, connection: &Arc<Connection>, snapshot: Arc<Snapshot>) -> Chosen<'_> {
+    Chosen {
+        route: Route {
+            connection: index,
+            name: Arc::clone(connection.name()),
+            role: connection.role(),
+            policy: Policy::Exact,
+        },
+        connection,
+        snapshot,
+        spill: None,
+    }
+}
