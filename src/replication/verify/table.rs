@@ -8,7 +8,7 @@ use super::{
     Options, Place, Progress,
     compare::{compare, damage, same},
     contents::{Copy, Reader},
-    inventory::{self, Source, Table},
+    inventory::{self, Inventory, Source, Table},
     report::{Class, Compared, Failure, Finding, Kind, Report, Versions},
 };
 use crate::domain::TableName;
@@ -230,8 +230,13 @@ impl Look<'_> {
 
     /// The differences that an earlier look found as well.
     fn confirmed(&self, earlier: &Look<'_>) -> Vec<Finding> {
-        let began = |look: &Look<'_>| Some(look.source.as_ref()?.inventory.committed?.0);
-        let is_same_table = began(self).is_some() && began(self) == began(earlier);
+        let looks = self.source.as_ref().zip(earlier.source.as_ref());
+        let is_same_table = looks.is_some_and(|(now, then)| {
+            let (now, then) = (&now.inventory, &then.inventory);
+            let began = |i: &Inventory| i.committed.map(|(oldest, _)| oldest);
+            now.is_same_table(then)
+                .unwrap_or(began(now).is_some() && began(now) == began(then))
+        });
         let is_known = |now: &&Finding| {
             earlier.differences().any(|then| {
                 let (a, b) = (&then.versions.0, &now.versions.0);
