@@ -2,8 +2,10 @@
 //! folders. One binary, because each one that links LanceDB takes a while.
 
 mod bad_input;
+mod copying;
 mod data;
 mod differential;
+mod divergence;
 mod killed;
 mod lifecycle;
 mod replication;
