@@ -46,10 +46,9 @@ impl Objects {
         file: &FileCopy,
         how: Transfer<'_>,
     ) -> Result<(), ObjectError> {
-        let read = self.write_from(source, file, how).await?;
-        let checked = match how.verify {
-            Verify::Size => self.has_size(file).await,
-            Verify::Checksum => self.reads_back_as(file, read).await,
+        let checked = match self.write_from(source, file, how).await? {
+            None => self.has_size(file).await,
+            Some(read) => self.reads_back_as(file, read).await,
         };
         if checked.is_err() {
             // Left there it would be taken for a good copy the next time.
@@ -58,22 +57,27 @@ impl Objects {
         checked
     }
 
-    /// Answers the hash of what was read.
+    /// Answers the hash of what was read, if it is to be compared.
     async fn write_from(
         &self,
         source: &Objects,
         file: &FileCopy,
         how: Transfer<'_>,
-    ) -> Result<blake3::Hash, ObjectError> {
+    ) -> Result<Option<blake3::Hash>, ObjectError> {
         let from = source.store.inner.get(&source.full(&file.path)).await?;
         let to = self.full(&file.path);
-        let mut hasher = blake3::Hasher::new();
+        let mut hasher = (how.verify == Verify::Checksum).then(blake3::Hasher::new);
+        let mut read = |bytes: &[u8]| {
+            if let Some(hasher) = &mut hasher {
+                hasher.update(bytes);
+            }
+        };
         if file.size <= SINGLE_PUT_BYTES {
             how.pace.take(file.size).await;
             let bytes = from.bytes().await?;
-            hasher.update(&bytes);
+            read(&bytes);
             self.store.inner.put(&to, bytes.into()).await?;
-            return Ok(hasher.finalize());
+            return Ok(hasher.map(|h| h.finalize()));
         }
         let upload = self.store.inner.put_multipart(&to).await?;
         let mut writer = WriteMultipart::new(upload);
@@ -82,7 +86,7 @@ impl Objects {
             match chunks.try_next().await {
                 Ok(Some(chunk)) => {
                     how.pace.take(chunk.len() as u64).await;
-                    hasher.update(&chunk);
+                    read(&chunk);
                     writer.wait_for_capacity(PARTS_UNDER_WAY).await?;
                     writer.put(chunk);
                 }
@@ -94,7 +98,7 @@ impl Objects {
             }
         }
         writer.finish().await?;
-        Ok(hasher.finalize())
+        Ok(hasher.map(|h| h.finalize()))
     }
 
     async fn has_size(&self, file: &FileCopy) -> Result<(), ObjectError> {

@@ -1,13 +1,18 @@
 //! The self-contained suite: real servers on loopback, real LanceDB in temporary
 //! folders. One binary, because each one that links LanceDB takes a while.
 
+mod amplification;
 mod bad_input;
 mod copying;
 mod data;
 mod differential;
 mod divergence;
+mod failpoints;
 mod killed;
 mod lifecycle;
+mod process;
+mod processes;
+mod pruned;
 mod replication;
 mod round_trip;
 mod routing;
