@@ -65,7 +65,7 @@ pub enum AppError {
     #[error("stopped with requests still running after {0:?}")]
     NotDrained(std::time::Duration),
     /// There is nothing to copy to, or to compare with.
-    #[error("there are no replicas in the configuration")]
+    #[error("the configuration has no replicas for this")]
     NoReplicas,
     /// A replica that is not configured was named.
     #[error("there is no replica '{0}' in the configuration")]

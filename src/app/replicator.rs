@@ -1,13 +1,13 @@
 //! The second composition: the replicator as a process of its own, which serves
 //! nothing but its metrics and its health.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::future::{BoxFuture, join_all};
 
 use super::{AppError, deep, listen, local, sample, shutdown::Signals, tasks::Tasks};
 use crate::{
-    config::{Config, Replication, Shutdown},
+    config::{Config, ReplicaMode, Replication, Shutdown},
     connection::{Connection, Events, Primary},
     domain::{Role, view::ConnectionState},
     router::Router,
@@ -37,16 +37,17 @@ pub async fn replicate(config: Config) -> Result<(), AppError> {
     Ok(())
 }
 
-/// The connections of a configuration, none of them open.
+/// The primary and the replicas to copy to, none of them open. Those that
+/// something else copies to are left to it.
 pub(super) fn connections(
     config: &Config,
     events: &Events,
 ) -> Result<(Arc<Primary>, Vec<Arc<Connection>>), AppError> {
     let connect = |role, location| Arc::new(Connection::new(role, location, events.clone()));
     let primary = connect(Role::Primary, config.primary.clone());
-    let replicas: Vec<_> = config
-        .replicas
-        .iter()
+    let managed = config.replicas.iter();
+    let managed = managed.filter(|location| location.mode == ReplicaMode::Managed);
+    let replicas: Vec<_> = managed
         .map(|location| connect(Role::Replica, location.clone()))
         .collect();
     if replicas.is_empty() {
@@ -55,11 +56,11 @@ pub(super) fn connections(
     Ok((Arc::new(Primary::new(primary)), replicas))
 }
 
-/// How this process replicates: as configured, and in any case. That a server
-/// with the same configuration does not is why there is such a process.
+/// How this process replicates: as configured, but that nothing is warmed where
+/// nobody reads.
 pub(super) fn options(config: &Config) -> Replication {
     Replication {
-        enabled: true,
+        warm_timeout: Duration::ZERO,
         ..config.replication
     }
 }

@@ -8,7 +8,7 @@ pub use crate::replication::verify::{
     Class, Compared, Failure, Finding, Kind, Options, Progress, Queries, QueryVectors, Report,
 };
 use crate::{
-    config::{Cache, Config, Location},
+    config::{Cache, Config, Location, ReplicaMode},
     replication::verify::{self, Place},
     storage::{Sessions, Store},
 };
@@ -30,7 +30,11 @@ pub async fn verify(
     }
     let chosen = config.replicas.iter();
     let chosen: Vec<&Location> = chosen
-        .filter(|location| names.is_empty() || names.contains(&location.name))
+        .filter(|location| match names.is_empty() {
+            // The primary's own location has nothing to be compared with.
+            true => location.mode != ReplicaMode::Shared,
+            false => names.contains(&location.name),
+        })
         .collect();
     if chosen.is_empty() {
         return Err(AppError::NoReplicas);

@@ -6,7 +6,8 @@ use crate::app;
 /// Copy the primary to the replicas, without serving it.
 ///
 /// For installations where servers only read: set replication.enabled = false for
-/// those. This command does not look at that setting. It takes the configuration
+/// those. This command does not look at that setting; it copies to every replica
+/// whose mode is "managed". It takes the configuration
 /// of `serve`, and its HTTP port has /metrics, /livez and /readyz (ready: the
 /// primary and all replicas are up). It runs until SIGTERM or SIGINT.
 #[derive(Debug, clap::Args)]

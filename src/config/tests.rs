@@ -289,3 +289,39 @@ fn what_is_rendered_loads_as_the_same() {
     assert_eq!(once, twice);
     assert!(once.contains("grace = \"1s 500ms\""), "{once}");
 }
+
+#[test]
+fn only_a_shared_replica_is_where_the_primary_is() {
+    let text = |replica: &str, mode: &str| {
+        format!(
+            "[primary]\nuri = '/data/p'\n[[replicas]]\nuri = '{replica}'\nmode = '{mode}'\n\
+             [[replicas]]\nuri = '/data/p'\nmode = 'shared'"
+        )
+    };
+    let config = load_with(&text("/data/p/", "shared"), &[]).unwrap();
+    let modes: Vec<_> = config.replicas.iter().map(|r| r.mode).collect();
+    assert_eq!(modes, [ReplicaMode::Shared, ReplicaMode::Shared]);
+    let said = faults(&text("/data/p", "external"), &[]);
+    assert!(
+        said.contains("replicas[0].uri: is the same place as primary.uri"),
+        "{said}"
+    );
+    let said = faults(&text("/data/elsewhere", "shared"), &[]);
+    assert!(
+        said.contains("replicas[0].uri: must be the place of primary.uri"),
+        "{said}"
+    );
+}
+
+#[test]
+fn without_replication_something_else_copies() {
+    let text =
+        "[replication]\nenabled = false\n[primary]\nuri = '/data/p'\n[[replicas]]\nuri = '/data/r'";
+    let config = load_with(text, &[]).unwrap();
+    assert_eq!(config.replicas[0].mode, ReplicaMode::External);
+    let said = faults("[replication]\nlease_ttl = '10ms'", &[]);
+    assert!(
+        said.contains("replication.lease_ttl: must be at least"),
+        "{said}"
+    );
+}

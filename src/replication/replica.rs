@@ -9,6 +9,7 @@ use std::{
 use super::{
     ReplicationError,
     drop::Dropper,
+    failpoint,
     lease::Turn,
     marker::claim,
     memory::Memory,
@@ -168,6 +169,7 @@ impl Replica {
         for table in orders.keys() {
             tracing::info!(connection = %self.connection.name(), %table, "a rebuild was ordered");
             withheld::withhold(target.objects(), table, Reason::Rebuilding).await?;
+            failpoint::reached("rebuild:ordered");
             self.connection.catalog().remove(table);
             self.memory.entry(table.clone()).or_default().withheld = Some(Reason::Rebuilding);
         }

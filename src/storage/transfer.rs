@@ -46,10 +46,9 @@ impl Objects {
         file: &FileCopy,
         how: Transfer<'_>,
     ) -> Result<(), ObjectError> {
-        let read = self.write_from(source, file, how).await?;
-        let checked = match how.verify {
-            Verify::Size => self.has_size(file).await,
-            Verify::Checksum => self.reads_back_as(file, read).await,
+        let checked = match self.write_from(source, file, how).await? {
+            None => self.has_size(file).await,
+            Some(read) => self.reads_back_as(file, read).await,
         };
         if checked.is_err() {
             // Left there it would be taken for a good copy the next time.
@@ -58,22 +57,27 @@ impl Objects {
         checked
     }
 
-    /// Answers the hash of what was read.
+    /// Answers the hash of what was read, if it is to be compared.
     async fn write_from(
         &self,
         source: &Objects,
         file: &FileCopy,
         how: Transfer<'_>,
-    ) -> Result<blake3::Hash, ObjectError> {
+    ) -> Result<Option<blake3::Hash>, ObjectError> {
         let from = source.store.inner.get(&source.full(&file.path)).await?;
         let to = self.full(&file.path);
-        let mut hasher = blake3::Hasher::new();
+        let mut hasher = (how.verify == Verify::Checksum).then(blake3::Hasher::new);
+        let mut read = |bytes: &[u8]| {
+            if let Some(hasher) = &mut hasher {
+                hasher.update(bytes);
+            }
+        };
         if file.size <= SINGLE_PUT_BYTES {
             how.pace.take(file.size).await;
             let bytes = from.bytes().await?;
-            hasher.update(&bytes);
+            read(&bytes);
             self.store.inner.put(&to, bytes.into()).await?;
-            return Ok(hasher.finalize());
+            return Ok(hasher.map(|h| h.finalize()));
         }
         let upload = self.store.inner.put_multipart(&to).await?;
         let mut writer = WriteMultipart::new(upload);
@@ -82,7 +86,7 @@ impl Objects {
             match chunks.try_next().await {
                 Ok(Some(chunk)) => {
                     how.pace.take(chunk.len() as u64).await;
-                    hasher.update(&chunk);
+                    read(&chunk);
                     writer.wait_for_capacity(PARTS_UNDER_WAY).await?;
                     writer.put(chunk);
                 }
@@ -94,7 +98,7 @@ impl Objects {
             }
         }
         writer.finish().await?;
-        Ok(hasher.finalize())
+        Ok(hasher.map(|h| h.finalize()))
     }
 
     async fn has_size(&self, file: &FileCopy) -> Result<(), ObjectError> {
@@ -136,4 +140,157 @@ async fn hash(object: GetResult) -> Result<blake3::Hash, ObjectError> {
         }
     }
     Ok(hasher.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Duration};
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::{
+        config::{self, Sources},
+        storage::{Sessions, Store},
+    };
+
+    struct Places {
+        folder: tempfile::TempDir,
+        from: Store,
+        to: Store,
+    }
+
+    async fn places() -> Places {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config::load(Sources {
+            data_dir: Some(folder.path().to_owned()),
+            ..Sources::default()
+        })
+        .unwrap();
+        let sessions = Sessions::new(config.cache);
+        Places {
+            from: Store::connect(&config.primary, &sessions).await.unwrap(),
+            to: Store::connect(&config.replicas[0], &sessions)
+                .await
+                .unwrap(),
+            folder,
+        }
+    }
+
+    impl Places {
+        /// A file of the source, not all of one byte.
+        fn file(&self, path: &str, size: usize) -> FileCopy {
+            let bytes: Vec<u8> = (0..size).map(|i| (i / 1000 % 251) as u8).collect();
+            fs::write(self.folder.path().join("primary").join(path), bytes).unwrap();
+            FileCopy {
+                path: path.into(),
+                size: size as u64,
+            }
+        }
+
+        fn bytes(&self, place: &str, path: &str) -> Option<Vec<u8>> {
+            fs::read(self.folder.path().join(place).join(path)).ok()
+        }
+
+        async fn copy(
+            &self,
+            file: &FileCopy,
+            verify: Verify,
+            pace: &Pace,
+        ) -> Result<(), ObjectError> {
+            let how = Transfer { pace, verify };
+            self.to
+                .objects()
+                .copy_from(self.from.objects(), file, how)
+                .await
+        }
+    }
+
+    #[tokio::test]
+    async fn small_and_large_files_arrive_as_they_were() {
+        let places = places().await;
+        let pace = Pace::new(0);
+        for (path, size) in [
+            ("empty", 0),
+            ("small", 100),
+            ("large", SINGLE_PUT_BYTES as usize + 12_345),
+        ] {
+            for verify in [Verify::Size, Verify::Checksum] {
+                let file = places.file(path, size);
+                places.copy(&file, verify, &pace).await.unwrap();
+                let copied = places.bytes("replica-1", path);
+                assert!(copied == places.bytes("primary", path), "{path}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_not_the_expected_size_is_deleted() {
+        let places = places().await;
+        for verify in [Verify::Size, Verify::Checksum] {
+            let mut file = places.file("short", 100);
+            file.size = 101;
+            let error = places.copy(&file, verify, &Pace::new(0)).await.unwrap_err();
+            assert!(
+                matches!(error, ObjectError::WrongSize { found: 100, .. }),
+                "{error}"
+            );
+            assert_eq!(places.bytes("replica-1", "short"), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn other_bytes_of_the_same_size_are_found() {
+        let places = places().await;
+        let file = places.file("f", 5_000);
+        places
+            .copy(&file, Verify::Size, &Pace::new(0))
+            .await
+            .unwrap();
+        let mut bytes = places.bytes("replica-1", "f").unwrap();
+        let read = blake3::hash(&bytes);
+        let objects = places.to.objects();
+        objects.reads_back_as(&file, read).await.unwrap();
+        // One bit of the disk.
+        bytes[4_321] ^= 1;
+        fs::write(places.folder.path().join("replica-1/f"), bytes).unwrap();
+        let error = objects.reads_back_as(&file, read).await.unwrap_err();
+        assert!(matches!(error, ObjectError::WrongBytes(_)), "{error}");
+        assert!(objects.has_size(&file).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn copies_keep_the_pace() {
+        let places = places().await;
+        let pace = Pace::new(1 << 20);
+        let files: Vec<_> = (0..5)
+            .map(|i| places.file(&format!("f{i}"), 100 << 10))
+            .collect();
+        let began = Instant::now();
+        let copies = files.iter().map(|f| places.copy(f, Verify::Size, &pace));
+        futures::future::try_join_all(copies).await.unwrap();
+        // The last of five begins after four tenths of a second.
+        let elapsed = began.elapsed();
+        assert!(elapsed >= Duration::from_millis(380), "{elapsed:?}");
+    }
+
+    /// What verifying costs: `cargo test --release --lib what_verifying -- --ignored --nocapture`.
+    #[tokio::test]
+    #[ignore = "a measurement"]
+    async fn what_verifying_costs() {
+        let places = places().await;
+        for (path, size) in [("1 MiB", 1usize << 20), ("256 MiB", 256 << 20)] {
+            let file = places.file(path, size);
+            for verify in [
+                Verify::Size,
+                Verify::Checksum,
+                Verify::Size,
+                Verify::Checksum,
+            ] {
+                let began = Instant::now();
+                places.copy(&file, verify, &Pace::new(0)).await.unwrap();
+                println!("{path} {verify:?}: {:?}", began.elapsed());
+            }
+        }
+    }
 }

@@ -65,3 +65,61 @@ impl Snapshot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::{
+        array::{Int64Array, RecordBatch},
+        datatypes::{DataType, Field, Schema},
+    };
+    use lancedb::index::Index;
+
+    use crate::{
+        config::{self, Sources},
+        domain::TableName,
+        storage::{Handle, Sessions, Store},
+    };
+
+    fn rows(first: i64) -> RecordBatch {
+        let schema = Schema::new(vec![Field::new("id", DataType::Int64, false)]);
+        let ids = Int64Array::from_iter_values(first..first + 100);
+        RecordBatch::try_new(Arc::new(schema), vec![Arc::new(ids)]).unwrap()
+    }
+
+    async fn index(handle: &Handle) {
+        let index = handle.table.create_index(&["id"], Index::Auto);
+        index.replace(true).execute().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn each_part_of_an_index_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config::load(Sources {
+            data_dir: Some(folder.path().to_owned()),
+            ..Sources::default()
+        })
+        .unwrap();
+        let sessions = Sessions::new(config.cache);
+        let store = Store::connect(&config.primary, &sessions).await.unwrap();
+        let name = TableName::parse("t").unwrap();
+        let batch = rows(0);
+        let handle = store
+            .create(&name, batch.schema(), vec![batch])
+            .await
+            .unwrap();
+        let bare = handle.snapshot().await.unwrap();
+        assert_eq!(bare.warm(None).await, Ok(0));
+        index(&handle).await;
+        let indexed = handle.snapshot().await.unwrap();
+        assert_eq!(indexed.warm(Some(&bare)).await, Ok(1));
+        // An append touches no index.
+        handle.table.add(rows(100)).execute().await.unwrap();
+        let appended = handle.snapshot().await.unwrap();
+        assert_eq!(appended.warm(Some(&indexed)).await, Ok(0));
+        index(&handle).await;
+        let again = handle.snapshot().await.unwrap();
+        assert_eq!(again.warm(Some(&appended)).await, Ok(1));
+    }
+}

@@ -2,10 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -14,74 +12,12 @@ use lancegate::proto::v1::{
     write_service_client::WriteServiceClient, *,
 };
 use tempfile::TempDir;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
-use super::data::{ipc, small};
-
-/// A server process; killed when dropped.
-struct Process {
-    child: Child,
-    channel: Channel,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Process {
-    async fn start(folder: &Path, replicas: usize) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lancegate"));
-        let place = |name: &str| folder.join(name).display().to_string();
-        command
-            .args(["serve", "--grpc-address", "127.0.0.1:0"])
-            .args(["--http-address", "127.0.0.1:0"])
-            .env("LANCEGATE_PRIMARY__NAME", "primary")
-            .env("LANCEGATE_PRIMARY__URI", place("primary"))
-            .env("LANCEGATE_REPLICATION__PARALLEL_COPIES", "1")
-            .env("LANCEGATE_SHUTDOWN__GRACE", "10ms")
-            .stderr(Stdio::piped());
-        for i in 0..replicas {
-            command
-                .env(format!("LANCEGATE_REPLICAS__{i}__NAME"), "replica-1")
-                .env(format!("LANCEGATE_REPLICAS__{i}__URI"), place("replica-1"));
-        }
-        let mut child = command.spawn().expect("the binary starts");
-        let mut log = BufReader::new(child.stderr.take().expect("a log"));
-        let (send, receive) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || {
-            let (mut line, mut send) = (String::new(), Some(send));
-            while log.read_line(&mut line).is_ok_and(|n| n > 0) {
-                if let Some(address) = address_in(&line)
-                    && let Some(send) = send.take()
-                {
-                    let _ = send.send(address);
-                }
-                line.clear();
-            }
-        });
-        let address = tokio::time::timeout(Duration::from_secs(20), receive).await;
-        let address = address.expect("in time").expect("an address in the log");
-        let channel = Endpoint::from_shared(format!("http://{address}"))
-            .unwrap()
-            .connect_lazy();
-        Self { child, channel }
-    }
-
-    fn kill(mut self) {
-        self.child.kill().expect("SIGKILL");
-        self.child.wait().expect("the end");
-    }
-}
-
-/// The gRPC address in the log line that says where the server listens.
-fn address_in(line: &str) -> Option<String> {
-    let log: serde_json::Value = serde_json::from_str(line).ok()?;
-    Some(log.get("grpc")?.as_str()?.to_owned())
-}
+use super::{
+    data::{ipc, small},
+    process::{Server, until_some},
+};
 
 /// Files below a folder: inode and size. A file that is written again is another
 /// inode.
@@ -100,16 +36,6 @@ fn inodes(folder: &Path) -> BTreeMap<PathBuf, (u64, u64)> {
     found
 }
 
-async fn until_some<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..3000 {
-        if let Some(found) = look().await {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not within 30 s");
-}
-
 async fn rows(channel: &Channel) -> Option<(u64, String)> {
     let mut search = SearchServiceClient::new(channel.clone());
     let request = CountRequest {
@@ -125,7 +51,7 @@ async fn rows(channel: &Channel) -> Option<(u64, String)> {
 async fn a_killed_copier_goes_on_where_it_was() {
     const COMMITS: i64 = 60;
     let folder = TempDir::new().unwrap();
-    let server = Process::start(folder.path(), 0).await;
+    let server = Server::start(folder.path(), 0, &[]).await;
     let mut table = TableServiceClient::new(server.channel.clone());
     until_some(async || {
         let create = CreateTableRequest {
@@ -145,19 +71,19 @@ async fn a_killed_copier_goes_on_where_it_was() {
         };
         write.insert(insert).await.expect("a commit");
     }
-    server.kill();
+    server.process.kill();
 
     // The newest version refers to one data file per commit.
     let data = folder.path().join("replica-1/t.lance/data");
     let versions = folder.path().join("replica-1/t.lance/_versions");
-    let server = Process::start(folder.path(), 1).await;
+    let server = Server::start(folder.path(), 1, &[]).await;
     until_some(async || (inodes(&data).len() >= 3).then_some(())).await;
-    server.kill();
+    server.process.kill();
     let before = inodes(&data);
     assert!(before.len() < COMMITS as usize, "it had copied everything");
     assert!(inodes(&versions).is_empty(), "a manifest before its files");
 
-    let server = Process::start(folder.path(), 1).await;
+    let server = Server::start(folder.path(), 1, &[]).await;
     let (count, _) = until_some(async || {
         let (count, connection) = rows(&server.channel).await?;
         (connection == "replica-1").then_some((count, connection))
@@ -180,7 +106,7 @@ async fn a_killed_copier_goes_on_where_it_was() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_a_kill() {
     let folder = TempDir::new().unwrap();
-    let server = Process::start(folder.path(), 1).await;
+    let server = Server::start(folder.path(), 1, &[]).await;
     let mut table = TableServiceClient::new(server.channel.clone());
     until_some(async || {
         let create = CreateTableRequest {
@@ -208,10 +134,10 @@ async fn what_was_acknowledged_survives_a_kill() {
         }
     });
     tokio::time::sleep(Duration::from_millis(700)).await;
-    server.kill();
+    server.process.kill();
     let acknowledged = writer.await.unwrap();
     assert!(acknowledged > 10, "nothing was written before the kill");
-    let server = Process::start(folder.path(), 1).await;
+    let server = Server::start(folder.path(), 1, &[]).await;
     let (count, _) = until_some(async || {
         let found = rows(&server.channel).await?;
         (found.1 == "replica-1" && found.0 >= acknowledged).then_some(found)

@@ -12,15 +12,11 @@ use lancegate::proto::{
     },
     v1::*,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 use tonic::{codec::CompressionEncoding, transport::Channel};
 
 use super::{
     data::{floats, ipc, small},
-    server::{TestServer, wait_until},
+    server::{TestServer, http_get, wait_until},
 };
 
 async fn health(server: &TestServer) -> HealthClient<Channel> {
@@ -129,25 +125,15 @@ fn never_sent(status: &tonic::Status) -> bool {
     false
 }
 
-async fn http_get(server: &TestServer, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(server.app.http_address()).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    let code = text.split(' ').nth(1).unwrap().parse().unwrap();
-    (code, text)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_http_port_answers_probes_and_metrics() {
     let mut server = TestServer::start(2).await;
     server.table_of("probed", ipc(&small(0, 20))).await;
     for path in ["/livez", "/readyz", "/health", "/ready"] {
-        let (code, text) = http_get(&server, path).await;
+        let (code, text) = http_get(server.app.http_address(), path).await;
         assert_eq!(code, 200, "{path}: {text}");
     }
-    let (code, text) = http_get(&server, "/health/deep").await;
+    let (code, text) = http_get(server.app.http_address(), "/health/deep").await;
     assert_eq!(code, 200, "{text}");
     for name in ["primary", "replica-1", "replica-2", "searched probed"] {
         assert!(text.contains(name), "{name} is not in {text}");
@@ -166,7 +152,7 @@ async fn the_http_port_answers_probes_and_metrics() {
         })
         .await
         .unwrap();
-    let (code, text) = http_get(&server, "/metrics").await;
+    let (code, text) = http_get(server.app.http_address(), "/metrics").await;
     assert_eq!(code, 200);
     for line in [
         "lancedb_search_requests_total{table=\"probed\",status=\"ok\"} 1",
@@ -177,7 +163,7 @@ async fn the_http_port_answers_probes_and_metrics() {
     ] {
         assert!(text.contains(line), "{line} is not in the metrics:\n{text}");
     }
-    assert_eq!(http_get(&server, "/nothing").await.0, 404);
+    assert_eq!(http_get(server.app.http_address(), "/nothing").await.0, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,14 +1,20 @@
 //! The self-contained suite: real servers on loopback, real LanceDB in temporary
 //! folders. One binary, because each one that links LanceDB takes a while.
 
+mod amplification;
 mod bad_input;
 mod consistency;
+mod copying;
 mod data;
 mod differential;
+mod divergence;
+mod failpoints;
 mod freshness;
 mod killed;
 mod lifecycle;
 mod process;
+mod processes;
+mod pruned;
 mod replication;
 mod replicator;
 mod round_trip;

@@ -1,12 +1,15 @@
 //! The real binary, over the folders that the tests' own servers use.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     net::SocketAddr,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
     time::Duration,
 };
+
+use tonic::transport::{Channel, Endpoint};
 
 /// What a command ended with.
 #[derive(Debug)]
@@ -57,33 +60,53 @@ pub struct Background {
     child: Child,
     /// Fields of the log line that names an address.
     addresses: serde_json::Value,
+    log: Arc<Mutex<String>>,
 }
 
 impl Background {
     /// Starts one, and waits until its log says where it listens: in a field of
     /// this name.
-    pub async fn start(mut command: Command, field: &'static str) -> Self {
+    pub async fn start(command: Command, field: &'static str) -> Self {
+        match Self::try_start(command, field).await {
+            Ok(process) => process,
+            Err(log) => panic!("it ended before it listened:\n{log}"),
+        }
+    }
+
+    /// The same; the log, if it ended before it listened.
+    pub async fn try_start(mut command: Command, field: &'static str) -> Result<Self, String> {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("a process");
-        let mut log = BufReader::new(child.stderr.take().expect("a log"));
+        let mut lines = BufReader::new(child.stderr.take().expect("a log"));
+        let log = Arc::new(Mutex::new(String::new()));
         let (send, receive) = tokio::sync::oneshot::channel();
+        let kept = Arc::clone(&log);
+        // Read to the end, or the process would wait for somebody to.
         std::thread::spawn(move || {
-            let mut line = String::new();
-            while log.read_line(&mut line).is_ok_and(|n| n > 0) {
+            let (mut line, mut send) = (String::new(), Some(send));
+            while lines.read_line(&mut line).is_ok_and(|n| n > 0) {
+                kept.lock().unwrap().push_str(&line);
                 let fields = serde_json::from_str::<serde_json::Value>(&line);
                 if let Ok(fields) = fields
                     && fields.get(field).is_some()
+                    && let Some(send) = send.take()
                 {
+                    // Nobody waits for it any more: the test has failed.
                     let _ = send.send(fields);
-                    break;
                 }
                 line.clear();
             }
-            // Read to the end, or the process would wait for somebody to.
-            let _ = log.read_to_end(&mut Vec::new());
         });
         let addresses = tokio::time::timeout(Duration::from_secs(30), receive).await;
-        let addresses = addresses.expect("in time").expect("an address in the log");
-        Self { child, addresses }
+        let Ok(addresses) = addresses.expect("in time") else {
+            child.wait().expect("the end");
+            let log = log.lock().unwrap().clone();
+            return Err(log);
+        };
+        Ok(Self {
+            child,
+            addresses,
+            log,
+        })
     }
 
     /// An address that it listens on.
@@ -105,6 +128,22 @@ impl Background {
         }
         panic!("still there 10 s after SIGTERM");
     }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(mut self) {
+        self.child.kill().expect("SIGKILL");
+        self.child.wait().expect("the end");
+    }
+
+    /// Whether it ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("its state").is_some()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
 }
 
 impl Drop for Background {
@@ -113,4 +152,57 @@ impl Drop for Background {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A server with a channel to it.
+pub struct Server {
+    pub process: Background,
+    pub channel: Channel,
+}
+
+impl Server {
+    /// Starts a server over `folder` with this many replicas and further
+    /// environment variables. It copies one file at a time.
+    pub async fn start(folder: &Path, replicas: usize, env: &[(&str, &str)]) -> Self {
+        match Self::try_start(folder, replicas, env).await {
+            Ok(server) => server,
+            Err(log) => panic!("it ended before it listened:\n{log}"),
+        }
+    }
+
+    /// The same; the log, if it ended before it listened.
+    pub async fn try_start(
+        folder: &Path,
+        replicas: usize,
+        env: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let any_port = "127.0.0.1:0";
+        let args = [
+            "serve",
+            "--grpc-address",
+            any_port,
+            "--http-address",
+            any_port,
+        ];
+        let mut command = command(folder, replicas, &args);
+        command
+            .env("LANCEGATE_REPLICATION__PARALLEL_COPIES", "1")
+            .envs(env.iter().copied());
+        let process = Background::try_start(command, "grpc").await?;
+        let channel = Endpoint::from_shared(format!("http://{}", process.address("grpc")))
+            .unwrap()
+            .connect_lazy();
+        Ok(Self { process, channel })
+    }
+}
+
+/// Looks until there is something, for at most 30 s.
+pub async fn until_some<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..3000 {
+        if let Some(found) = look().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within 30 s");
 }

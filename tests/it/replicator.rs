@@ -176,6 +176,14 @@ async fn once_brings_every_replica_up_to_date_and_ends() {
     server.app.stop().await.unwrap();
     let folder = server.folder;
 
+    // What something else copies to is left to it.
+    let mut external = command(folder.path(), 2, &["replicate", "--once"]);
+    external.env("LANCEGATE_REPLICAS__1__MODE", "external");
+    let external = run(external).await;
+    assert_eq!(external.code, Some(0), "{external:?}");
+    assert!(folder.path().join("replica-1/t.lance").exists());
+    assert!(!folder.path().join("replica-2").exists());
+
     let once = run(command(folder.path(), 2, &["replicate", "--once"])).await;
     assert_eq!(once.code, Some(0), "{once:?}");
     let verify = ["verify", "--strict", "--rows", "--json"];
@@ -238,7 +246,7 @@ async fn once_says_what_it_could_not_copy() {
     assert!(down.err.contains("error: primary: "), "{down:?}");
     let alone = run(command(folder.path(), 0, &["replicate", "--once"])).await;
     assert_eq!(alone.code, Some(1), "{alone:?}");
-    assert!(alone.err.contains("no replicas"), "{alone:?}");
+    assert!(alone.err.contains("has no replicas"), "{alone:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -305,10 +305,18 @@ async fn lag_is_no_difference_but_to_the_strict() {
     insert(&mut server, 20, 5).await;
     insert(&mut server, 25, 5).await;
     server.table_of("other", ipc(&small(0, 3))).await;
+    let tag = CreateTagRequest {
+        table: "t".into(),
+        tag: Some(Tag {
+            name: "first".into(),
+            version: 1,
+        }),
+    };
+    server.table.create_tag(tag).await.unwrap();
     let folder = stopped(server).await;
     let behind = verify(folder.path(), 1, &["--rows", "--queries", "10"]).await;
     assert_eq!(behind.code, 0, "{}{}", behind.json, behind.err);
-    assert_eq!(behind.kinds("lag"), ["behind", "no_table"]);
+    assert_eq!(behind.kinds("lag"), ["behind", "no_table", "tag"]);
     assert_eq!(behind.json["lag"][0]["versions"], "2-3");
     // At the version that both have.
     assert_eq!((behind.sum("rows"), behind.sum("queries")), (20, 10));
@@ -331,7 +339,7 @@ async fn lag_is_no_difference_but_to_the_strict() {
     let ahead = verify(&swapped, 1, &[]).await;
     assert_eq!(ahead.code, 1, "{}", ahead.err);
     assert_eq!(ahead.kinds("differences"), ["ahead"]);
-    assert_eq!(ahead.kinds("lag"), ["dropped"]);
+    assert_eq!(ahead.kinds("lag"), ["dropped", "tag"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -476,7 +484,7 @@ async fn what_cannot_be_compared_is_no_success() {
     }
     let alone = verify(folder.path(), 0, &[]).await;
     assert_eq!(alone.code, 2);
-    assert!(alone.err.contains("no replicas"), "{}", alone.err);
+    assert!(alone.err.contains("has no replicas"), "{}", alone.err);
     std::fs::remove_dir_all(folder.path().join("primary")).unwrap();
     let headless = verify(folder.path(), 1, &[]).await;
     assert_eq!(headless.code, 2);

@@ -172,8 +172,8 @@ async fn draw(progress: Arc<Progress>) {
             self.0.finish_and_clear();
         }
     }
-    let bar = Bar(ProgressBar::new(0));
-    let template = "{wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
+    let bar = Bar(ProgressBar::no_length());
+    let template = "{spinner} {msg} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.0.set_style(style);
     }
@@ -181,7 +181,11 @@ async fn draw(progress: Arc<Progress>) {
     loop {
         ticks.tick().await;
         let (total, done) = progress.bytes();
-        bar.0.set_length(total);
-        bar.0.set_position(done);
+        if total > 0 {
+            bar.0.set_length(total);
+            bar.0.set_position(done);
+        }
+        bar.0.set_message(progress.doing());
+        bar.0.tick();
     }
 }

@@ -51,12 +51,16 @@ pub(super) fn files_of<'a>(source: &'a Source, versions: &[u64]) -> BTreeMap<&'a
     files
 }
 
-/// Whether the replica's versions are all of an earlier table of that name: the
-/// newest was committed before the oldest that the primary has.
-fn is_recreated(source: &Source, copy: &Inventory) -> bool {
-    match (source.inventory.committed, copy.committed) {
-        (Some((oldest, _)), Some((_, newest))) => newest < oldest,
-        _ => false,
+/// Whether the replica's versions are of another creation of the table. Where
+/// that is not written down: whether its newest was committed before the oldest
+/// that the primary has, although they are not the same.
+fn is_recreated(source: &Source, copy: &Inventory, is_true_so_far: bool) -> bool {
+    match copy.is_same_table(&source.inventory) {
+        Some(same) => !same,
+        None => match (source.inventory.committed, copy.committed) {
+            (Some((oldest, _)), Some((_, newest))) => !is_true_so_far && newest < oldest,
+            _ => false,
+        },
     }
 }
 
@@ -75,6 +79,7 @@ pub(super) fn compare(place: (&str, &str), source: &Source, copy: &Inventory) ->
     for (file, versions) in &files {
         compare_file(&mut found, source, copy, file, versions);
     }
+    compare_tags(&mut found, source, copy);
     for file in extra(&files, copy) {
         let detail = "the primary's index does not have this file";
         found.add(Kind::Extra, [], file, detail);
@@ -135,7 +140,7 @@ fn compare_versions(found: &mut Found<'_>, source: &Source, copy: &Inventory) ->
     let unknown = theirs.keys().copied().filter(|v| !ours.contains_key(v));
     let (ahead, pruned): (Vec<u64>, Vec<u64>) = unknown.partition(|v| *v > newest_here);
     let is_true_so_far = common.len() == same.len() && ahead.is_empty();
-    if !is_true_so_far && is_recreated(source, copy) {
+    if is_recreated(source, copy, is_true_so_far) {
         let detail = "the replica has an earlier table of that name";
         found.add(Kind::Recreated, theirs.keys().copied(), "", detail);
         return false;
@@ -191,6 +196,25 @@ fn compare_file(
         && a != b
     {
         found.add(Kind::Content, versions, file, another(their, our));
+    }
+}
+
+/// Tags change and are copied after the versions that they name, so that one
+/// that is not the primary's is lag. Without checksums only names are compared.
+fn compare_tags(found: &mut Found<'_>, source: &Source, copy: &Inventory) {
+    let (ours, theirs) = (&source.inventory, copy);
+    let names: BTreeSet<&String> = ours.tags().chain(theirs.tags()).collect();
+    for file in names {
+        let detail = match (ours.files.get(file), theirs.files.get(file)) {
+            (Some(_), None) => "the replica does not have the tag",
+            (None, Some(_)) => "the primary does not have the tag",
+            (Some(our), Some(their)) => match our.checksum.zip(their.checksum) {
+                Some((a, b)) if a != b => "the tag is not the primary's",
+                _ => continue,
+            },
+            (None, None) => continue,
+        };
+        found.add(Kind::Tag, [], file, detail);
     }
 }
 

@@ -111,6 +111,17 @@ impl Reader<'_> {
                     });
                 }
             }
+            // Tags are small, and may have another size.
+            for file in source.inventory.tags() {
+                if let Some(their) = copy.inventory.files.get(file) {
+                    wanted.insert(file);
+                    jobs.push(Job {
+                        place: Some(index),
+                        file: file.clone(),
+                        size: their.size,
+                    });
+                }
+            }
         }
         jobs.extend(wanted.into_iter().filter_map(|file| {
             Some(Job {

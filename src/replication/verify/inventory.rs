@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Place;
 use crate::{
-    domain::{Error, TableName},
+    domain::{Error, Incarnation, TableName},
     replication::ReplicationError,
     storage::{Checksum, Objects},
 };
+
+/// Where Lance keeps tags, in the table's folder.
+const TAGS: &str = "_refs/tags/";
 
 /// One file, as a listing shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +36,24 @@ pub(super) struct Inventory {
     pub manifests: BTreeMap<u64, Manifest>,
     /// The other files, by their path relative to the table's folder.
     pub files: HashMap<String, Object>,
+    /// Which creation of the table it is, where that is written down.
+    pub incarnation: Option<Incarnation>,
     /// When the oldest and the newest of the versions were committed, in
     /// nanoseconds since 1970, where that can be read.
     pub committed: Option<(u128, u128)>,
+}
+
+impl Inventory {
+    /// The files of its tags.
+    pub(super) fn tags(&self) -> impl Iterator<Item = &String> {
+        self.files.keys().filter(|file| file.starts_with(TAGS))
+    }
+
+    /// Whether this is known to be another creation of the table, or the same
+    /// one: `None` where it does not say.
+    pub(super) fn is_same_table(&self, other: &Inventory) -> Option<bool> {
+        Some(self.incarnation? == other.incarnation?)
+    }
 }
 
 /// What the primary holds of one table, and which files its versions are made of.
@@ -98,6 +116,19 @@ async fn committed(place: &Place, table: &TableName, version: u64) -> Option<u12
     Some(snapshot.commit().timestamp_nanos)
 }
 
+/// Which creation of a table a location has; `None` also where what says so is
+/// damaged.
+async fn incarnation(
+    place: &Place,
+    table: &TableName,
+) -> Result<Option<Incarnation>, ReplicationError> {
+    match place.store.incarnation(table).await {
+        Ok(found) => Ok(found),
+        Err(Error::Corrupt(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// What a replica holds. Manifests are listed before files: the files of a
 /// version that is published are all there already.
 pub(super) async fn copy(place: &Place, table: &TableName) -> Result<Inventory, ReplicationError> {
@@ -110,6 +141,7 @@ pub(super) async fn copy(place: &Place, table: &TableName) -> Result<Inventory, 
         _ => None,
     };
     Ok(Inventory {
+        incarnation: incarnation(place, table).await?,
         files: files(place, table).await?,
         manifests,
         committed,
@@ -146,6 +178,7 @@ pub(super) async fn source(
     let committed = committed(place, table, first).await;
     let committed = committed.map(|oldest| (oldest, newest));
     let inventory = Inventory {
+        incarnation: incarnation(place, table).await?,
         files: files(place, table).await?,
         manifests,
         committed,

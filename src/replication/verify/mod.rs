@@ -17,7 +17,10 @@ mod table;
 
 use std::{
     collections::BTreeSet,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 pub use queries::{Queries, QueryVectors};
@@ -68,6 +71,7 @@ pub enum VerifyError {
 pub struct Progress {
     total: AtomicU64,
     done: AtomicU64,
+    doing: Mutex<String>,
 }
 
 impl Progress {
@@ -78,6 +82,19 @@ impl Progress {
             self.total.load(Ordering::Relaxed),
             self.done.load(Ordering::Relaxed),
         )
+    }
+
+    /// What is being compared now: a table, and what of it.
+    pub fn doing(&self) -> String {
+        self.doing_now().clone()
+    }
+
+    fn begin(&self, table: &TableName, part: &str) {
+        *self.doing_now() = format!("{table}: {part}");
+    }
+
+    fn doing_now(&self) -> MutexGuard<'_, String> {
+        self.doing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn add_total(&self, bytes: u64) {

@@ -34,6 +34,8 @@ pub enum Kind {
     Dropped,
     /// The replica has an earlier table of that name.
     Recreated,
+    /// A tag that is not the primary's, or not yet.
+    Tag,
     /// Versions that the primary does not have any more.
     Pruned,
     /// Something that was replaced while it was compared.
@@ -68,7 +70,7 @@ impl Kind {
             | K::Ahead
             | K::Rows
             | K::Answers => Class::Difference,
-            K::Behind | K::Skipped | K::NoTable | K::Dropped | K::Recreated => Class::Lag,
+            K::Behind | K::Skipped | K::NoTable | K::Dropped | K::Recreated | K::Tag => Class::Lag,
             K::Pruned | K::Changed | K::NotReplicated | K::NoCommonVersion => Class::NotComparable,
         }
     }
@@ -89,6 +91,7 @@ impl Kind {
             Kind::NoTable => "no_table",
             Kind::Dropped => "dropped",
             Kind::Recreated => "recreated",
+            Kind::Tag => "tag",
             Kind::Pruned => "pruned",
             Kind::Changed => "changed",
             Kind::NotReplicated => "not_replicated",

@@ -8,7 +8,7 @@ use super::{
     Options, Place, Progress,
     compare::{compare, damage, same},
     contents::{Copy, Reader},
-    inventory::{self, Source, Table},
+    inventory::{self, Inventory, Source, Table},
     report::{Class, Compared, Failure, Finding, Kind, Report, Versions},
 };
 use crate::domain::TableName;
@@ -44,6 +44,7 @@ struct Look<'a> {
 impl<'a> Check<'a> {
     /// Compares the table.
     pub(super) async fn run(&self, report: &mut Report) {
+        self.progress.begin(self.table, "files");
         let mut look = self.look(None).await;
         let mut confirmed = Vec::new();
         for _ in 1..MAX_LOOKS {
@@ -84,11 +85,13 @@ impl<'a> Check<'a> {
     /// Compares what readers get, where that is asked for.
     async fn read(&self, report: &mut Report, source: &Source, copies: &[Copy<'_>]) {
         if self.options.rows {
+            self.progress.begin(self.table, "rows");
             for copy in copies {
                 self.compare_rows(report, source, copy).await;
             }
         }
         if let Some(queries) = &self.options.queries {
+            self.progress.begin(self.table, "queries");
             self.ask(report, queries, source, copies).await;
         }
     }
@@ -227,8 +230,13 @@ impl Look<'_> {
 
     /// The differences that an earlier look found as well.
     fn confirmed(&self, earlier: &Look<'_>) -> Vec<Finding> {
-        let began = |look: &Look<'_>| Some(look.source.as_ref()?.inventory.committed?.0);
-        let is_same_table = began(self).is_some() && began(self) == began(earlier);
+        let looks = self.source.as_ref().zip(earlier.source.as_ref());
+        let is_same_table = looks.is_some_and(|(now, then)| {
+            let (now, then) = (&now.inventory, &then.inventory);
+            let began = |i: &Inventory| i.committed.map(|(oldest, _)| oldest);
+            now.is_same_table(then)
+                .unwrap_or(began(now).is_some() && began(now) == began(then))
+        });
         let is_known = |now: &&Finding| {
             earlier.differences().any(|then| {
                 let (a, b) = (&then.versions.0, &now.versions.0);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{replication::verify::inventory::Manifest, storage::Checksum};
+use crate::{domain::Incarnation, replication::verify::inventory::Manifest, storage::Checksum};
 
 /// A file whose bytes are `text`.
 fn object(text: &str) -> Object {
@@ -28,6 +28,7 @@ fn inventory(versions: &[(u64, u128)], files: &[(&str, &str)]) -> Inventory {
             .first()
             .zip(versions.last())
             .map(|((_, a), (_, b))| (*a, *b)),
+        incarnation: None,
     }
 }
 
@@ -171,6 +172,45 @@ fn an_earlier_table_is_lag_and_not_damage() {
         kinds,
         [Kind::Manifest, Kind::Manifest, Kind::Ahead, Kind::Skipped]
     );
+}
+
+#[test]
+fn what_is_written_down_decides_which_table_it_is() {
+    let (mut source, mut copy) = (source(), copy());
+    source.inventory.incarnation = Some(Incarnation::fresh());
+    copy.incarnation = source.inventory.incarnation;
+    assert_eq!(found(&source, &copy), lag());
+    // Other bytes of the same table are damage, whenever they were committed.
+    let mut earlier = inventory(&[(5, 11)], &[]);
+    earlier.incarnation = source.inventory.incarnation;
+    let kinds: Vec<Kind> = found(&source, &earlier).into_iter().map(|f| f.0).collect();
+    assert_eq!(kinds, [Kind::Manifest, Kind::Behind, Kind::Skipped]);
+    // Of another one they are not.
+    copy.incarnation = Some(Incarnation::fresh());
+    let expected = [(Kind::Recreated, "4-5".to_owned(), String::new())];
+    assert_eq!(found(&source, &copy), expected);
+}
+
+#[test]
+fn tags_that_are_not_the_primarys_are_lag() {
+    let (mut source, mut copy) = (source(), copy());
+    for (name, ours, theirs) in [
+        ("_refs/tags/same.json", Some("4"), Some("4")),
+        ("_refs/tags/moved.json", Some("5"), Some("4")),
+        ("_refs/tags/new.json", Some("5"), None),
+        ("_refs/tags/old.json", None, Some("4")),
+    ] {
+        let files = &mut source.inventory.files;
+        files.extend(ours.map(|text| (name.to_owned(), object(text))));
+        copy.files
+            .extend(theirs.map(|text| (name.to_owned(), object(text))));
+    }
+    let mut expected = lag();
+    for name in ["moved", "new", "old"] {
+        let file = format!("_refs/tags/{name}.json");
+        expected.push((Kind::Tag, String::new(), file));
+    }
+    assert_eq!(found(&source, &copy), expected);
 }
 
 #[test]
