@@ -318,7 +318,9 @@ fn without_replication_something_else_copies() {
     let text =
         "[replication]\nenabled = false\n[primary]\nuri = '/data/p'\n[[replicas]]\nuri = '/data/r'";
     let config = load_with(text, &[]).unwrap();
-    assert_eq!(config.replicas[0].mode, ReplicaMode::External);
+    assert_eq!(config.replicas[0].mode, ReplicaMode::Managed);
+    let served: Vec<_> = config.replicas_to_serve().map(|r| r.mode).collect();
+    assert_eq!(served, [ReplicaMode::External]);
     let said = faults("[replication]\nlease_ttl = '10ms'", &[]);
     assert!(
         said.contains("replication.lease_ttl: must be at least"),

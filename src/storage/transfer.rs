@@ -273,24 +273,4 @@ mod tests {
         let elapsed = began.elapsed();
         assert!(elapsed >= Duration::from_millis(380), "{elapsed:?}");
     }
-
-    /// What verifying costs: `cargo test --release --lib what_verifying -- --ignored --nocapture`.
-    #[tokio::test]
-    #[ignore = "a measurement"]
-    async fn what_verifying_costs() {
-        let places = places().await;
-        for (path, size) in [("1 MiB", 1usize << 20), ("256 MiB", 256 << 20)] {
-            let file = places.file(path, size);
-            for verify in [
-                Verify::Size,
-                Verify::Checksum,
-                Verify::Size,
-                Verify::Checksum,
-            ] {
-                let began = Instant::now();
-                places.copy(&file, verify, &Pace::new(0)).await.unwrap();
-                println!("{path} {verify:?}: {:?}", began.elapsed());
-            }
-        }
-    }
 }

@@ -215,8 +215,8 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_not_repeated() {
-        for sql in ["N'secret'", "a = E'secret'", "$$secret$$", "B'secret'"] {
-            let refused = checked(sql).unwrap_err().to_string();
+        for sql in ["N'secret'", "$$secret$$", "B'secret'"] {
+            let refused = checked(sql).expect_err(sql).to_string();
             assert!(!refused.contains("secret"), "{refused}");
         }
     }
