@@ -19,7 +19,7 @@ use crate::{
     config,
     connection::{Connection, Events, Primary},
     domain::{
-        Freshness, Need, Position, Result, TableName, TokenKey,
+        Error, Freshness, Need, Position, Result, TableName, TokenKey,
         view::{ConnectionView, Lag, Origin, Route, Served},
     },
     storage::Snapshot,
@@ -201,6 +201,10 @@ impl Router {
                 connection.count_read();
                 Ok((answer, self.served_at(route, table, &position)))
             }
+            Err(error) if is_of_a_dropped_table(&error, connection, table, &position).await => {
+                let text = format!("table '{table}' was dropped while it was read");
+                Err(Error::Conflict(text))
+            }
             Err(error) => {
                 if error.is_connection_fault() {
                     connection.note_error(&error);
@@ -250,16 +254,42 @@ impl Router {
             route,
             version: position.version,
             lag: self.primary.lag(table, position),
-            origin: Some(Origin {
+            origin: self.token_key().map(|key| Origin {
                 incarnation: position.incarnation,
-                key: self.token_key(),
+                key,
             }),
         }
     }
 
-    /// What seals tokens: the same at every router of the same primary.
-    pub fn token_key(&self) -> TokenKey {
+    /// What seals tokens: the same at every router of the same primary. `None`
+    /// until a connection was opened that tells which primary that is.
+    pub fn token_key(&self) -> Option<TokenKey> {
         let identity = self.connections().find_map(|c| c.origin());
-        TokenKey::of(identity.as_deref().map_or("", String::as_str))
+        match identity {
+            Some(identity) => Some(TokenKey::of(&identity)),
+            // A primary that takes no writes has no identity.
+            None if self.primary.connection().store().is_ok() => Some(TokenKey::of("")),
+            None => None,
+        }
+    }
+}
+
+/// Whether a file is missing because its table is.
+async fn is_of_a_dropped_table(
+    error: &Error,
+    connection: &Connection,
+    table: &TableName,
+    position: &Position,
+) -> bool {
+    if !matches!(error, Error::Corrupt(_)) {
+        return false;
+    }
+    match connection.store() {
+        // Where nobody can tell, the error stands.
+        Ok(store) => store
+            .is_gone(table, position.incarnation)
+            .await
+            .unwrap_or(false),
+        Err(_) => false,
     }
 }

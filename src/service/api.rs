@@ -143,7 +143,7 @@ impl Api {
         let freshness = freshness(
             asked,
             configured.of(table.as_str()),
-            &self.router.token_key(),
+            self.router.token_key().as_ref(),
             SystemTime::now(),
         )?;
         Ok(ReadOptions {

@@ -1,7 +1,7 @@
 //! How fresh a read must be: the field `freshness`, LanceDB's own request headers
 //! as metadata, and the configured default.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use tonic::metadata::MetadataMap;
@@ -31,12 +31,13 @@ pub struct Asked<'a> {
     pub metadata: &'a MetadataMap,
 }
 
-/// How fresh the answer must be. Bounds of the metadata hold beside those of the
+/// How fresh the answer must be; `key` is `None` until the primary is known.
+/// Bounds of the metadata hold beside those of the
 /// field; a field that names one version, or the primary's newest, stands alone.
 pub fn freshness(
     asked: Asked<'_>,
     default: DefaultFreshness,
-    key: &TokenKey,
+    key: Option<&TokenKey>,
     now: SystemTime,
 ) -> Result<Freshness> {
     use pb::freshness::Kind;
@@ -74,7 +75,11 @@ pub fn freshness(
     Ok(Freshness::Bounded(bounds))
 }
 
-fn from_metadata(metadata: &MetadataMap, table: &TableName, key: &TokenKey) -> Result<Bounds> {
+fn from_metadata(
+    metadata: &MetadataMap,
+    table: &TableName,
+    key: Option<&TokenKey>,
+) -> Result<Bounds> {
     let written = number(metadata, MIN_VERSION)?;
     let read = number(metadata, MIN_READ_VERSION)?;
     let position = text(metadata, TOKEN)?
@@ -110,10 +115,15 @@ fn number(metadata: &MetadataMap, name: &'static str) -> Result<Option<u64>> {
         .map_err(|_| Error::invalid(name, "is no version number"))
 }
 
-fn open(key: &TokenKey, table: &TableName, token: &str, field: &str) -> Result<Position> {
+fn open(key: Option<&TokenKey>, table: &TableName, token: &str, field: &str) -> Result<Position> {
     if token.len() > MAX_TOKEN {
         return Err(Error::invalid(field, "is longer than any token"));
     }
+    let key = key.ok_or_else(|| Error::Unavailable {
+        reason: "CONNECTION_NOT_READY",
+        message: format!("{field}: no connection has told yet which primary this is"),
+        retry_after: Duration::from_secs(1),
+    })?;
     key.open(table, token)
         .map_err(|fault| Error::invalid(field, fault.to_string()))
 }
@@ -127,7 +137,7 @@ fn newer(metadata: Option<Position>, field: Position) -> Option<Position> {
     })
 }
 
-fn age(age: prost_types::Duration) -> Result<std::time::Duration> {
+fn age(age: prost_types::Duration) -> Result<Duration> {
     age.try_into()
         .map_err(|_| Error::invalid("freshness.max_staleness.age", "may not be negative"))
 }
@@ -149,8 +159,6 @@ fn exact_version(exact: pb::ExactVersion) -> Result<VersionRef> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{domain::Incarnation, wire::tests::fields};
 
@@ -172,7 +180,7 @@ mod tests {
             field: kind.map(|kind| pb::Freshness { kind: Some(kind) }),
             metadata: &metadata,
         };
-        freshness(asked, default, &TokenKey::of("p"), noon())
+        freshness(asked, default, Some(&TokenKey::of("p")), noon())
     }
 
     fn noon() -> SystemTime {
@@ -241,6 +249,22 @@ mod tests {
         }
         let long = Some(Kind::Token("A".repeat(1_000_000)));
         assert_eq!(fields(ask(long, &[], Eventual)), ["freshness.token"]);
+    }
+
+    #[test]
+    fn before_the_primary_is_known_a_token_is_neither_good_nor_bad() {
+        let asked = Asked {
+            table: &table(),
+            field: Some(pb::Freshness {
+                kind: Some(Kind::Token("A".repeat(60))),
+            }),
+            metadata: &MetadataMap::new(),
+        };
+        let outcome = freshness(asked, Eventual, None, noon());
+        assert!(
+            matches!(outcome, Err(Error::Unavailable { .. })),
+            "{outcome:?}"
+        );
     }
 
     #[test]
