@@ -159,13 +159,6 @@ async fn router(folder: &Path, broken: Broken) -> Router {
             {
                 let _ = send.send(address);
             }
-            if line.contains("detail") {
-                use std::io::Write;
-                let _ = std::fs::OpenOptions::new()
-                    .append(true)
-                    .create(true)
-                    .open("/tmp/bb/rt.log")
-                    .and_then(|mut f| f.write_all(line.as_bytes()));
             line.clear();
         }
     });
