@@ -32,8 +32,10 @@ impl Router {
         if view.position.is_none() {
             return Err(Error::not_found(Resource::Table, table.as_str()));
         }
-        let snapshot = primary.snapshot_at(table, version).await?;
-        Ok(chosen(0, primary, snapshot))
+        match primary.snapshot_at(table, version).await {
+            Ok(snapshot) => Ok(chosen(0, primary, snapshot)),
+            Err(error) => Err(unless_pruned(primary, table, version, error).await),
+        }
     }
 
     /// The version that a replica has, if it has it of the same table as the
@@ -82,6 +84,39 @@ impl Router {
             }
         }
         Err(last.unwrap_or_else(|| Error::not_found(Resource::Table, table.as_str())))
+    }
+}
+
+/// What an error of a read of exactly one version is: where the version has been
+/// pruned, that.
+pub(super) async fn unless_pruned(
+    connection: &Connection,
+    table: &TableName,
+    version: u64,
+    error: Error,
+) -> Error {
+    let is_missing = matches!(
+        error,
+        Error::Corrupt(_)
+            | Error::NotFound {
+                kind: Resource::Version,
+                ..
+            }
+    );
+    if !is_missing {
+        return error;
+    }
+    let Ok(store) = connection.store() else {
+        return error;
+    };
+    let there = store.objects().published(table).await.unwrap_or_default();
+    // Numbers are given one after the other.
+    let had = there
+        .last_key_value()
+        .is_some_and(|(newest, _)| version < *newest);
+    match had && !there.contains_key(&version) {
+        true => Error::pruned(version),
+        false => error,
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use super::{
     ReadRequest,
     choose::{Decision, choose, primary_only},
+    exact::unless_pruned,
     fresh::Chosen,
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     connection::{Connection, Events, Primary},
     domain::{
         Freshness, Need, Position, Result, TableName, TokenKey,
-        view::{ConnectionView, Lag, Origin, Route, Served},
+        view::{ConnectionView, Lag, Origin, Policy, Route, Served},
     },
     storage::Snapshot,
     telemetry::metrics,
@@ -193,6 +194,7 @@ impl Router {
         } = chosen;
         metrics::routed(connection.name(), route.policy.as_str());
         let position = snapshot.position();
+        let exact = route.policy == Policy::Exact;
         let began = Instant::now();
         let outcome = read(snapshot).await;
         metrics::read_finished(connection.name(), outcome.is_ok(), began.elapsed());
@@ -201,7 +203,10 @@ impl Router {
                 connection.count_read();
                 Ok((answer, self.served_at(route, table, &position)))
             }
-            Err(error) => {
+            Err(mut error) => {
+                if exact {
+                    error = unless_pruned(connection, table, position.version, error).await;
+                }
                 if error.is_connection_fault() {
                     connection.note_error(&error);
                 }

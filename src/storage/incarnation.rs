@@ -76,7 +76,7 @@ impl Store {
     }
 }
 
-fn unavailable(error: &ObjectError) -> Error {
+pub(super) fn unavailable(error: &ObjectError) -> Error {
     tracing::warn!(detail = %error, "object store error");
     Error::Unavailable {
         reason: "STORAGE_UNAVAILABLE",
