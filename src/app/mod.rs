@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, Shutdown},
+    config::{Config, ReplicaMode, Shutdown},
     connection::{Connection, Events, Primary},
     domain::Role,
     router::Router,
@@ -111,7 +111,12 @@ impl App {
             .replicas_to_serve()
             .map(|location| connect(Role::Replica, location))
             .collect();
-        let primary = Arc::new(Primary::new(connect(Role::Primary, config.primary)));
+        // Also where another process copies to them.
+        let managed = config.replicas.iter().zip(&replicas);
+        let managed = managed.filter(|(location, _)| location.mode == ReplicaMode::Managed);
+        let holders = managed.map(|(_, replica)| Arc::clone(replica)).collect();
+        let primary = connect(Role::Primary, config.primary);
+        let primary = Arc::new(Primary::new(primary, holders));
         let router = Arc::new(Router::new(
             Arc::clone(&primary),
             replicas.clone(),
@@ -130,7 +135,10 @@ impl App {
             &events,
             config.replication.poll_interval,
         );
-        let copier = tasks.copier(&primary, &events, config.replication);
+        let copier = tasks.copier(&primary, &events, config.replication, config.retention);
+        if config.replication.enabled {
+            tasks.spawn(copier.clone().keep_pruned());
+        }
         for replica in &replicas {
             tasks.keep_true(replica, &copier, &events, config.replication);
         }

@@ -53,7 +53,7 @@ pub(super) fn connections(
     if replicas.is_empty() {
         return Err(AppError::NoReplicas);
     }
-    Ok((Arc::new(Primary::new(primary)), replicas))
+    Ok((Arc::new(Primary::new(primary, replicas.clone())), replicas))
 }
 
 /// How this process replicates: as configured, but that nothing is warmed where
@@ -87,7 +87,9 @@ impl Replicator {
         }
         let interval = config.replication.poll_interval;
         tasks.follow(Arc::clone(&primary), &events, interval);
-        let copier = tasks.copier(&primary, &events, options(&config));
+        let retention = config.retention.clone();
+        let copier = tasks.copier(&primary, &events, options(&config), retention);
+        tasks.spawn(copier.clone().keep_pruned());
         for replica in &replicas {
             tasks.keep_true(replica, &copier, &events, options(&config));
         }

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::{Health, ReplicaMode, Replication},
+    config::{Health, ReplicaMode, Replication, Retention},
     connection::{Connection, Events, External, Primary, Whole, keep_following, watch},
     replication::Copier,
     storage::Sessions,
@@ -61,10 +61,12 @@ impl Tasks {
         primary: &Arc<Primary>,
         events: &Events,
         replication: Replication,
+        retention: Retention,
     ) -> Copier {
         Copier::new(
             Arc::clone(primary),
             replication,
+            Arc::new(retention),
             events.clone(),
             self.tracker.clone(),
             self.stop(),

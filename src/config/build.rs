@@ -12,6 +12,7 @@ use super::{
     freshness::freshness,
     raw::{self, Raw},
     replication::replication,
+    retention::retention,
     units::{ByteSize, DurationText},
 };
 
@@ -40,6 +41,7 @@ pub(super) fn build_and_validate(
     };
     let connections = connections(raw, data_dir, faults);
     let replication = replication(&raw.replication, faults);
+    let retention = retention(&raw.retention, &replication, faults);
     let freshness = freshness(&raw.freshness, faults);
     let health = health(&raw.health, faults);
     let cache = Cache {
@@ -66,6 +68,7 @@ pub(super) fn build_and_validate(
         primary,
         replicas,
         replication,
+        retention,
         freshness,
         health,
         cache,

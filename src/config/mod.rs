@@ -15,6 +15,7 @@ mod location;
 mod raw;
 mod render;
 mod replication;
+mod retention;
 mod sources;
 mod structure;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use fault::{ConfigErrors, Fault};
 pub use freshness::{DefaultFreshness, Freshness};
 pub use raw::schema;
 pub use replication::{OnDivergence, ReplicaMode, Replication, Verify};
+pub use retention::{Keep, Retention};
 pub use sources::{Sources, load};
 pub use units::parse_bytes;
 
@@ -43,6 +45,7 @@ pub struct Config {
     /// Read in turn, in this order.
     pub replicas: Vec<Location>,
     pub replication: Replication,
+    pub retention: Retention,
     pub freshness: Freshness,
     pub health: Health,
     pub cache: Cache,

@@ -13,8 +13,10 @@ use super::{
 };
 
 mod replication;
+mod retention;
 
 pub(super) use replication::{Replica, Replication};
+pub(super) use retention::{Retention, TableRetention};
 
 /// Configuration of a lancegate server. Unknown keys are errors. Every key can
 /// also be set by an environment variable: LANCEGATE_, then the key in upper
@@ -39,6 +41,7 @@ pub(super) struct Raw {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<Vec<Replica>>,
     pub replication: Replication,
+    pub retention: Retention,
     pub freshness: Freshness,
     pub health: Health,
     pub cache: Cache,

@@ -29,6 +29,7 @@ impl Config {
             primary: Some(raw_location(&self.primary)),
             replicas: Some(self.replicas.iter().map(raw_replica).collect()),
             replication: self.replication.to_raw(),
+            retention: self.retention.to_raw(),
             freshness: raw_freshness(&self.freshness),
             health: raw::Health {
                 probe_interval: self.health.probe_interval.into(),

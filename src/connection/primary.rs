@@ -12,6 +12,9 @@ use std::{
 use tokio::sync::{OwnedMutexGuard, watch};
 
 mod look;
+mod prune;
+
+pub use prune::{Pruned, Unwanted};
 
 use super::{Connection, history::History};
 use crate::{
@@ -23,6 +26,8 @@ use crate::{
 pub struct Primary {
     connection: Arc<Connection>,
     tables: Mutex<HashMap<TableName, Arc<Table>>>,
+    /// Replicas that hold the versions which they have not passed.
+    holders: Vec<Arc<Connection>>,
     /// Counts changes of the catalog; replication waits on it.
     changes: watch::Sender<u64>,
 }
@@ -46,6 +51,8 @@ struct Table {
     /// Held by one look at the location at a time: those who wait for it learn
     /// what it found.
     look: tokio::sync::Mutex<()>,
+    /// Held while old versions are deleted.
+    pruning: Arc<tokio::sync::Mutex<()>>,
     /// Counts writes through this server and seen commits of others.
     announced: AtomicU64,
 }
@@ -66,11 +73,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Primary {
-    /// A primary on this connection.
-    pub fn new(connection: Arc<Connection>) -> Self {
+    /// A primary on this connection. Versions that one of `holders` has not passed
+    /// are not pruned.
+    pub fn new(connection: Arc<Connection>, holders: Vec<Arc<Connection>>) -> Self {
         Self {
             connection,
             tables: Mutex::default(),
+            holders,
             changes: watch::Sender::new(0),
         }
     }
@@ -93,6 +102,7 @@ impl Primary {
                 head: Mutex::default(),
                 history: Mutex::default(),
                 look: tokio::sync::Mutex::default(),
+                pruning: Arc::default(),
                 announced: AtomicU64::new(0),
             })
         });
@@ -262,6 +272,8 @@ impl Primary {
             let store = primary.connection.store()?;
             // Refused before anything changes.
             store.open(&name).await?;
+            let pruning = Arc::clone(&primary.table(&name).pruning);
+            let _pruning = pruning.lock().await;
             let _lane = primary.lane(&name).await;
             primary.connection.catalog().remove(&name);
             let dropped = store.drop_table(&name).await;

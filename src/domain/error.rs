@@ -120,6 +120,14 @@ impl Error {
         }
     }
 
+    /// A version that was deleted because it was old.
+    pub fn pruned(version: u64) -> Self {
+        Error::Precondition {
+            reason: "VERSION_PRUNED",
+            message: format!("version {version} is not kept any more: it was pruned"),
+        }
+    }
+
     /// A fault of the place rather than of the request: another connection may
     /// do better.
     pub fn is_connection_fault(&self) -> bool {

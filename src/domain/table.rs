@@ -75,7 +75,7 @@ pub enum NewColumns {
     Nulls(SchemaRef),
 }
 
-/// What `optimize` does. With none set: compact and indexes.
+/// What `optimize` does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OptimizeOptions {
     pub compact: bool,

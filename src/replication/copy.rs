@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{ReplicationError, drop::Dropper, failpoint};
+use super::{ReplicationError, drop::Dropper, failpoint, lease::Turn};
 use crate::{
     domain::TableName,
     storage::{FileCopy, ObjectError, Objects, Transfer, VersionFiles},
@@ -24,6 +24,13 @@ pub(super) struct Present {
 }
 
 impl Present {
+    /// A file is there no more.
+    pub(super) fn forget(&mut self, file: &str) {
+        if let Some(files) = &mut self.files {
+            files.remove(file);
+        }
+    }
+
     /// Whatever is there is not to be relied on.
     pub(super) fn nothing() -> Self {
         Self {
@@ -42,6 +49,7 @@ pub(super) struct Route<'a> {
     pub parallel: usize,
     pub transfer: Transfer<'a>,
     pub dropper: &'a Dropper,
+    pub turn: &'a Turn,
 }
 
 impl Route<'_> {
@@ -154,6 +162,10 @@ impl Route<'_> {
         let path = self.path(&files.manifest);
         let bytes = self.manifest(files).await?;
         self.dropper.spare(vec![path.clone()]).await;
+        // Another process may have deleted meanwhile what this one found there.
+        if !self.turn.is_ours() {
+            return Err(ReplicationError::NotOurTurn);
+        }
         failpoint::reached("copy:manifest");
         if self.target.put_if_absent(&path, bytes.clone()).await? {
             metrics::file_copied(self.replica, bytes.len() as u64);

@@ -70,6 +70,11 @@ impl Dropper {
         }
     }
 
+    /// Whether a file is to be deleted after the grace.
+    pub(super) async fn dooms(&self, path: &str) -> bool {
+        self.doomed.lock().await.contains(path)
+    }
+
     /// Drops a table from a replica.
     pub(super) async fn drop_table(
         &self,

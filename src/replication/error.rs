@@ -27,6 +27,9 @@ pub enum ReplicationError {
     /// The folder is a copy of another primary, or was not made by replication.
     #[error("{0}")]
     NotOurs(String),
+    /// Another process copies, and deletes, by now.
+    #[error("another process has the lease by now")]
+    NotOurTurn,
     /// The primary or the replica is not up.
     #[error("connection '{0}' is not up")]
     NotUp(String),

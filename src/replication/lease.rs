@@ -36,14 +36,31 @@ pub(super) enum Turn {
     /// There is no lease: everybody copies.
     Always,
     /// Until the time in there, if any.
-    Leased(watch::Receiver<Option<Instant>>),
+    Leased(watch::Receiver<Option<Held>>),
+}
+
+/// A lease that this process has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    /// When it was got; renewing it changes nothing.
+    since: Instant,
+    until: Instant,
 }
 
 impl Turn {
     pub(super) fn is_ours(&self) -> bool {
         match self {
             Turn::Always => true,
-            Turn::Leased(until) => until.borrow().is_some_and(|until| Instant::now() < until),
+            Turn::Leased(held) => held.borrow().is_some_and(Held::is_valid),
+        }
+    }
+
+    /// Since when it has been this process's turn without a break, if there is a
+    /// lease.
+    pub(super) fn since(&self) -> Option<Instant> {
+        match self {
+            Turn::Always => None,
+            Turn::Leased(held) => held.borrow().map(|held| held.since),
         }
     }
 
@@ -51,11 +68,17 @@ impl Turn {
     pub(super) async fn changed(&mut self) {
         let alive = match self {
             Turn::Always => false,
-            Turn::Leased(until) => until.changed().await.is_ok(),
+            Turn::Leased(held) => held.changed().await.is_ok(),
         };
         if !alive {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+impl Held {
+    fn is_valid(self) -> bool {
+        Instant::now() < self.until
     }
 }
 
@@ -73,7 +96,7 @@ struct Lease {
 pub(super) async fn keep(
     primary: Arc<Primary>,
     ttl: Duration,
-    turn: watch::Sender<Option<Instant>>,
+    turn: watch::Sender<Option<Held>>,
     stop: CancellationToken,
 ) {
     let mut lease = Lease {
@@ -109,15 +132,21 @@ pub(super) async fn keep(
     }
 }
 
-fn note(turn: &watch::Sender<Option<Instant>>, until: Option<Instant>) {
-    let held = turn.borrow().is_some();
+fn note(turn: &watch::Sender<Option<Held>>, until: Option<Instant>) {
+    let before = *turn.borrow();
+    let held = before.is_some();
     match (held, until.is_some()) {
         (false, true) => tracing::info!("this process copies now"),
         (true, false) => tracing::info!("another process copies now"),
         _ => {}
     }
     if held || until.is_some() {
-        turn.send_replace(until);
+        // One that ran out may have been another's in between.
+        let since = before.filter(|held| held.is_valid()).map(|held| held.since);
+        turn.send_replace(until.map(|until| Held {
+            since: since.unwrap_or_else(Instant::now),
+            until,
+        }));
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{copy::Present, withheld::Reason};
+use super::{copy::Present, prune::Doomed, withheld::Reason};
 
 /// What is remembered of one table.
 #[derive(Default)]
@@ -19,6 +19,8 @@ pub(super) struct Memory {
     pub tags: Option<BTreeMap<String, Bytes>>,
     /// When tags were looked at, and how much had been announced of the table.
     pub tags_seen: Option<(u64, Instant)>,
+    /// Versions that the primary has deleted.
+    pub doomed: Doomed,
 }
 
 impl Memory {

@@ -14,6 +14,7 @@ mod marker;
 mod memory;
 mod once;
 mod plan;
+mod prune;
 mod rebuild;
 mod replica;
 mod run;

@@ -6,7 +6,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{ReplicationError, drop::Dropper, lease::Turn, replica::Replica};
 use crate::{
-    config::Replication,
+    config::{Replication, Retention},
     connection::{Connection, Primary},
     domain::TableName,
     storage::Pace,
@@ -31,6 +31,7 @@ pub async fn replicate_once(
         primary,
         Arc::clone(&connection),
         options,
+        Arc::new(Retention::disabled()),
         pace,
         Turn::Always,
         dropper,

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use super::{
     ReplicationError,
     drop::Dropper,
@@ -17,7 +19,7 @@ use super::{
     withheld::{self, Reason},
 };
 use crate::{
-    config::Replication,
+    config::{Replication, Retention},
     connection::{Connection, Primary, Waiting},
     domain::{Error, Resource, TableName, view::ConnectionState},
     storage::{Pace, Store},
@@ -38,9 +40,12 @@ pub(super) struct Replica {
     pub primary: Arc<Primary>,
     pub connection: Arc<Connection>,
     pub options: Replication,
+    pub retention: Arc<Retention>,
     pub memory: HashMap<TableName, Memory>,
     pace: Arc<Pace>,
     turn: Turn,
+    /// Since when it was this process's turn when it copied last.
+    turn_since: Option<Instant>,
     dropper: Dropper,
     claimed: bool,
     loaded: bool,
@@ -52,6 +57,7 @@ impl Replica {
         primary: Arc<Primary>,
         connection: Arc<Connection>,
         options: Replication,
+        retention: Arc<Retention>,
         pace: Arc<Pace>,
         turn: Turn,
         dropper: Dropper,
@@ -60,9 +66,11 @@ impl Replica {
             primary,
             connection,
             options,
+            retention,
             memory: HashMap::new(),
             pace,
             turn,
+            turn_since: None,
             dropper,
             claimed: false,
             loaded: false,
@@ -85,6 +93,7 @@ impl Replica {
             self.follow_round().await?;
             return Ok(true);
         }
+        self.begin_turn();
         let source = self.primary.connection().store()?;
         if !self.claimed {
             let claimed = claim(self.primary.connection(), &self.connection, &target).await;
@@ -107,6 +116,9 @@ impl Replica {
                 return Ok(false);
             }
             let outcome = self.sync_table(table, &source, &target).await;
+            if outcome.is_ok() && self.retention.enabled {
+                self.prune_table(table, &source, &target).await;
+            }
             complete &= outcome.is_ok();
             let answer = outcome.as_ref().err().map(ToString::to_string);
             self.note(table, outcome);
@@ -135,7 +147,31 @@ impl Replica {
         source: &Store,
         target: &Arc<Store>,
     ) -> Result<(), ReplicationError> {
-        let context = Context {
+        let mut memory = self.memory.remove(table).unwrap_or_default();
+        let context = self.context(source, target);
+        let outcome = context.sync_table(table, &mut memory).await;
+        self.memory.insert(table.clone(), memory);
+        outcome
+    }
+
+    /// Deletes what the primary has deleted. What goes wrong with that keeps no
+    /// version from being copied.
+    async fn prune_table(&mut self, table: &TableName, source: &Store, target: &Arc<Store>) {
+        let mut memory = self.memory.remove(table).unwrap_or_default();
+        let context = self.context(source, target);
+        let outcome = context
+            .prune_copy(table, &mut memory, &self.retention)
+            .await;
+        self.memory.insert(table.clone(), memory);
+        if let Err(error) = outcome {
+            let connection = self.connection.name();
+            metrics::prune_failed(connection);
+            tracing::warn!(%connection, %table, %error, "old versions were not deleted");
+        }
+    }
+
+    fn context<'a>(&'a self, source: &'a Store, target: &'a Arc<Store>) -> Context<'a> {
+        Context {
             primary: &self.primary,
             source,
             replica: &self.connection,
@@ -143,9 +179,20 @@ impl Replica {
             options: self.options,
             pace: &self.pace,
             dropper: &self.dropper,
-        };
-        let memory = self.memory.entry(table.clone()).or_default();
-        context.sync_table(table, memory).await
+            turn: &self.turn,
+        }
+    }
+
+    /// Forgets what is on the replica if another process copied, and may have
+    /// deleted, since this one did.
+    fn begin_turn(&mut self) {
+        let since = self.turn.since();
+        if self.turn_since != since {
+            self.turn_since = since;
+            for memory in self.memory.values_mut() {
+                memory.doubt();
+            }
+        }
     }
 
     /// Takes what an operator ordered: those tables are withheld until they are

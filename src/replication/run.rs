@@ -9,10 +9,11 @@ use super::{
     ReplicationError,
     drop::Dropper,
     lease::{self, Turn},
+    prune,
     replica::Replica,
 };
 use crate::{
-    config::Replication,
+    config::{Replication, Retention},
     connection::{Connection, Events, Primary},
     domain::Error,
     storage::Pace,
@@ -27,6 +28,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Copier {
     primary: Arc<Primary>,
     options: Replication,
+    retention: Arc<Retention>,
     pace: Arc<Pace>,
     turn: Turn,
     events: Events,
@@ -40,6 +42,7 @@ impl Copier {
     pub fn new(
         primary: Arc<Primary>,
         options: Replication,
+        retention: Arc<Retention>,
         events: Events,
         tasks: TaskTracker,
         stop: CancellationToken,
@@ -55,6 +58,7 @@ impl Copier {
         Self {
             primary,
             options,
+            retention,
             pace: Arc::new(Pace::new(options.max_bytes_per_second)),
             turn,
             events,
@@ -74,6 +78,18 @@ impl Copier {
         }
     }
 
+    /// Deletes old versions on the primary until it is stopped, if retention is
+    /// enabled and whenever it is this process's turn.
+    pub async fn keep_pruned(self) {
+        if !self.retention.enabled {
+            return;
+        }
+        tokio::select! {
+            () = prune::keep_pruned(self.primary, self.retention, self.turn) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
     async fn rounds(self, replica: Arc<Connection>) {
         let mut changes = self.primary.changes();
         let mut events = self.events.subscribe();
@@ -83,6 +99,7 @@ impl Copier {
             self.primary,
             replica,
             self.options,
+            self.retention,
             self.pace,
             self.turn,
             dropper,

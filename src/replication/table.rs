@@ -6,6 +6,7 @@ use super::{
     ReplicationError,
     copy::Route,
     drop::Dropper,
+    lease::Turn,
     memory::Memory,
     plan::{Known, Plan, plan},
     rebuild::Reuse,
@@ -31,6 +32,7 @@ pub(super) struct Context<'a> {
     pub options: Replication,
     pub pace: &'a Pace,
     pub dropper: &'a Dropper,
+    pub turn: &'a Turn,
 }
 
 impl Context<'_> {
@@ -187,6 +189,7 @@ impl Context<'_> {
                 verify: self.options.verify,
             },
             dropper: self.dropper,
+            turn: self.turn,
         }
     }
 

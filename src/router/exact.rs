@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Router, choose::primary_only, fresh::Chosen};
+use super::{Router, choose::primary_only, fresh::Chosen, missing::unless_gone};
 use crate::{
     connection::Connection,
     domain::{
-        Error, Need, Resource, Result, TableName,
+        Error, Need, Position, Resource, Result, TableName,
         table::VersionRef,
         view::{ConnectionState, Policy, Route},
     },
@@ -29,11 +29,19 @@ impl Router {
         let primary = self.primary().connection();
         let view = self.look_at(primary, table, &Need::NOTHING);
         primary_only(&view)?;
-        if view.position.is_none() {
+        let Some(Position { incarnation, .. }) = view.position else {
             return Err(Error::not_found(Resource::Table, table.as_str()));
+        };
+        match primary.snapshot_at(table, version).await {
+            Ok(snapshot) => Ok(chosen(0, primary, snapshot)),
+            Err(error) => {
+                let position = Position {
+                    incarnation,
+                    version,
+                };
+                Err(unless_gone(primary, table, &position, error).await)
+            }
         }
-        let snapshot = primary.snapshot_at(table, version).await?;
-        Ok(chosen(0, primary, snapshot))
     }
 
     /// The version that a replica has, if it has it of the same table as the

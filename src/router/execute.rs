@@ -14,12 +14,13 @@ use super::{
     ReadRequest,
     choose::{Decision, choose, primary_only},
     fresh::Chosen,
+    missing::unless_gone,
 };
 use crate::{
     config,
     connection::{Connection, Events, Primary},
     domain::{
-        Error, Freshness, Need, Position, Result, TableName, TokenKey,
+        Freshness, Need, Position, Result, TableName, TokenKey,
         view::{ConnectionView, Lag, Origin, Route, Served},
     },
     storage::Snapshot,
@@ -201,11 +202,8 @@ impl Router {
                 connection.count_read();
                 Ok((answer, self.served_at(route, table, &position)))
             }
-            Err(error) if is_of_a_dropped_table(&error, connection, table, &position).await => {
-                let text = format!("table '{table}' was dropped while it was read");
-                Err(Error::Conflict(text))
-            }
             Err(error) => {
+                let error = unless_gone(connection, table, &position, error).await;
                 if error.is_connection_fault() {
                     connection.note_error(&error);
                 }
@@ -271,25 +269,5 @@ impl Router {
             None if self.primary.connection().store().is_ok() => Some(TokenKey::of("")),
             None => None,
         }
-    }
-}
-
-/// Whether a file is missing because its table is.
-async fn is_of_a_dropped_table(
-    error: &Error,
-    connection: &Connection,
-    table: &TableName,
-    position: &Position,
-) -> bool {
-    if !matches!(error, Error::Corrupt(_)) {
-        return false;
-    }
-    match connection.store() {
-        // Where nobody can tell, the error stands.
-        Ok(store) => store
-            .is_gone(table, position.incarnation)
-            .await
-            .unwrap_or(false),
-        Err(_) => false,
     }
 }

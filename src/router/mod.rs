@@ -5,6 +5,7 @@ mod choose;
 mod exact;
 mod execute;
 mod fresh;
+mod missing;
 
 pub use choose::{Decision, ReadRequest, choose, primary_only};
 pub use execute::{ReadOptions, Router};

@@ -1,7 +1,5 @@
 //! Columns, versions, tags and upkeep of a table.
 
-use std::time::Duration;
-
 use lance::dataset::optimize::CompactionOptions;
 use lancedb::table::{
     ColumnAlteration as LanceAlteration, NewColumnTransform, OptimizeAction,
@@ -112,11 +110,10 @@ impl Handle {
         Ok(dropped.version)
     }
 
-    /// Compacts, brings indexes up to date, prunes: what was asked for.
+    /// Compacts and brings indexes up to date: what was asked for.
     pub async fn optimize(&self, options: OptimizeOptions) -> Result<OptimizeStats> {
-        let everything = !options.compact && !options.indexes && options.prune_older_than.is_none();
         let mut done = OptimizeStats::default();
-        if options.compact || everything {
+        if options.compact {
             let stats = self
                 .run(OptimizeAction::Compact {
                     options: CompactionOptions::default(),
@@ -128,22 +125,9 @@ impl Handle {
                 done.fragments_added = compaction.fragments_added as u64;
             }
         }
-        if options.indexes || everything {
+        if options.indexes {
             self.run(OptimizeAction::Index(IndexOptions::default()))
                 .await?;
-        }
-        if let Some(age) = options.prune_older_than {
-            let stats = self
-                .run(OptimizeAction::Prune {
-                    older_than: Some(chrono_duration(age)?),
-                    delete_unverified: Some(false),
-                    error_if_tagged_old_versions: Some(false),
-                })
-                .await?;
-            if let Some(prune) = stats.prune {
-                done.versions_removed = prune.old_versions;
-                done.bytes_removed = prune.bytes_removed;
-            }
         }
         Ok(done)
     }
@@ -179,9 +163,7 @@ impl Handle {
             VersionRef::Number(number) => *number,
             VersionRef::Tag(tag) => self.tag_version(tag).await?,
         };
-        if !self.version_numbers().await?.contains(&number) {
-            return Err(Error::not_found(Resource::Version, number.to_string()));
-        }
+        self.version_must_exist(number).await?;
         // A copy of its own: checking out changes what a handle sees.
         let mut dataset = error::dataset(&self.table)
             .await?
@@ -250,14 +232,14 @@ impl Handle {
     }
 
     async fn version_must_exist(&self, version: u64) -> Result<()> {
-        match self.version_numbers().await?.contains(&version) {
-            true => Ok(()),
-            false => Err(Error::not_found(Resource::Version, version.to_string())),
+        let there = self.version_numbers().await?;
+        if there.contains(&version) {
+            return Ok(());
         }
+        Err(match there.last() {
+            // Numbers are given one after the other.
+            Some(newest) if version < *newest => Error::pruned(version),
+            _ => Error::not_found(Resource::Version, version.to_string()),
+        })
     }
-}
-
-fn chrono_duration(age: Duration) -> Result<chrono::Duration> {
-    chrono::Duration::from_std(age)
-        .map_err(|_| Error::invalid("prune_older_than", "is out of range"))
 }

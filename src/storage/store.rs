@@ -198,19 +198,6 @@ impl Store {
             }
         }
     }
-
-    /// Whether a table is not there any more, or is another one of the same name.
-    ///
-    /// # Errors
-    /// The location does not answer.
-    pub async fn is_gone(&self, name: &TableName, incarnation: Incarnation) -> Result<bool> {
-        let manifests = self.objects.published(name).await.map_err(unanswered)?;
-        if manifests.is_empty() {
-            return Ok(true);
-        }
-        let there = self.incarnation(name).await?;
-        Ok(there.unwrap_or(Incarnation::UNKNOWN) != incarnation)
-    }
 }
 
 fn unanswered(error: ObjectError) -> Error {

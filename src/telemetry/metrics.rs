@@ -12,9 +12,9 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 pub use grpc::{Call, code_name, method};
 pub use record::{
-    cache_bytes, connection_state, copy_finished, file_copied, freshness_waited, read_finished,
-    replica_diverged, replication_lag, request_shed, requests_in_flight, routed, search_finished,
-    table_gone, table_rows, version_published,
+    cache_bytes, connection_state, copy_finished, file_copied, freshness_waited, prune_failed,
+    pruned, read_finished, replica_diverged, replication_lag, request_shed, requests_in_flight,
+    routed, search_finished, table_gone, table_rows, version_published,
 };
 pub use recorder::{MetricsError, Recorder, install};
 
@@ -57,6 +57,9 @@ pub(crate) const COPIED_BYTES: &str = "lancegate_copied_bytes_total";
 pub(crate) const COPY_SECONDS: &str = "lancegate_copy_seconds";
 pub(crate) const DIVERGED: &str = "lancegate_replica_diverged";
 pub(crate) const PUBLISHED: &str = "lancegate_versions_published_total";
+pub(crate) const PRUNED_VERSIONS: &str = "lancegate_pruned_versions_total";
+pub(crate) const PRUNED_BYTES: &str = "lancegate_pruned_bytes_total";
+pub(crate) const PRUNE_ERRORS: &str = "lancegate_prune_errors_total";
 
 // The server itself.
 pub(crate) const CACHE_BYTES: &str = "lancegate_cache_bytes";
@@ -152,6 +155,19 @@ fn describe_replication() {
         "Tables of a replica whose copy is not the primary's: served no more until rebuilt."
     );
     describe_counter!(PUBLISHED, "Table versions made visible on a connection.");
+    describe_counter!(
+        PRUNED_VERSIONS,
+        "Old table versions deleted from a connection."
+    );
+    describe_counter!(
+        PRUNED_BYTES,
+        Unit::Bytes,
+        "Bytes that were deleted from a connection with old table versions."
+    );
+    describe_counter!(
+        PRUNE_ERRORS,
+        "Times that old versions of a table could not be deleted from a connection."
+    );
 }
 
 /// What Lance itself counts through the same facade, under its own names.

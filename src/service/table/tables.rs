@@ -4,13 +4,14 @@ use tonic::Request;
 
 use super::Reply;
 use crate::{
-    connection::Lane,
+    connection::{Lane, Unwanted},
     domain::{
         Error, TableName,
         view::{Lag, Route, Served},
     },
     proto::v1 as pb,
     service::api::{Api, Call, answer},
+    telemetry::metrics,
     wire::{
         self,
         page::{decode_name, encode_name},
@@ -118,10 +119,19 @@ impl Api {
         let name = call.message.table.clone();
         let outcome = async {
             let options = wire::table::optimize_options(&call.message)?;
-            self.change(&name, Lane::Beside, move |handle| async move {
+            let change = self.change(&name, Lane::Beside, move |handle| async move {
                 handle.optimize(options).await
-            })
-            .await
+            });
+            let ((mut done, version), served) = change.await?;
+            if let Some(age) = options.prune_older_than {
+                let table = TableName::parse(&name)?;
+                let primary = self.router.primary();
+                let pruned = primary.prune(&table, Unwanted::OlderThan(age)).await?;
+                metrics::pruned(primary.connection().name(), pruned.versions, pruned.bytes);
+                done.versions_removed = pruned.versions;
+                done.bytes_removed = pruned.bytes;
+            }
+            Ok(((done, version), served))
         };
         answer(
             &call.extensions,

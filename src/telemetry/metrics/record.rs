@@ -11,8 +11,8 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::{
     CACHE_BYTES, CONNECTION_UP, COPIED_BYTES, COPIED_FILES, COPIES, COPY_SECONDS, DIVERGED,
-    FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, IN_FLIGHT, PUBLISHED, READ_SECONDS, READS, ROUTED,
-    SHED,
+    FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, IN_FLIGHT, PRUNE_ERRORS, PRUNED_BYTES,
+    PRUNED_VERSIONS, PUBLISHED, READ_SECONDS, READS, ROUTED, SHED,
     handles::{ByName, Outcomes},
     labels::{Place, Tables},
     rollup::{Largest, Sum},
@@ -205,6 +205,19 @@ pub fn version_published(connection: &str) {
     counter!(PUBLISHED, "connection" => connection.to_owned()).increment(1);
 }
 
+/// Old versions of a table were deleted from a connection, or there were none.
+pub fn pruned(connection: &str, versions: u64, bytes: u64) {
+    let name = connection.to_owned();
+    counter!(PRUNED_VERSIONS, "connection" => name.clone()).increment(versions);
+    counter!(PRUNED_BYTES, "connection" => name.clone()).increment(bytes);
+    counter!(PRUNE_ERRORS, "connection" => name).increment(0);
+}
+
+/// Old versions of a table could not be deleted from a connection.
+pub fn prune_failed(connection: &str) {
+    counter!(PRUNE_ERRORS, "connection" => connection.to_owned()).increment(1);
+}
+
 /// How large a cache of LanceDB is: `index` or `metadata`.
 pub fn cache_bytes(cache: &'static str, bytes: u64) {
     gauge!(CACHE_BYTES, "cache" => cache).set(bytes as f64);
@@ -262,6 +275,8 @@ mod tests {
         copy_finished("record-r", true, Duration::from_secs(1));
         replica_diverged("record-r", 2);
         version_published("record-r");
+        pruned("record-r", 3, 5_000);
+        prune_failed("record-r");
         let text = text();
         for line in [
             "lancegate_routed_total{connection=\"record-r\",policy=\"round_robin\"} 2",
@@ -272,6 +287,9 @@ mod tests {
             "lancegate_copies_total{connection=\"record-r\",outcome=\"ok\"} 1",
             "lancegate_replica_diverged{connection=\"record-r\"} 2",
             "lancegate_versions_published_total{connection=\"record-r\"} 1",
+            "lancegate_pruned_versions_total{connection=\"record-r\"} 3",
+            "lancegate_pruned_bytes_total{connection=\"record-r\"} 5000",
+            "lancegate_prune_errors_total{connection=\"record-r\"} 1",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
