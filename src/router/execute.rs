@@ -156,6 +156,7 @@ impl Router {
                 let number = self.number_of(table, version).await?;
                 self.exact(table, number).await?
             }
+            Freshness::Session(position) => self.in_session(table, position).await?,
         };
         self.run(table, chosen, read).await
     }
@@ -204,6 +205,7 @@ impl Router {
             }
             Err(error) => {
                 let error = unless_gone(connection, table, &position, error).await;
+                connection.forget_version(table, &position).await;
                 if error.is_connection_fault() {
                     connection.note_error(&error);
                 }

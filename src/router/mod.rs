@@ -6,6 +6,7 @@ mod exact;
 mod execute;
 mod fresh;
 mod missing;
+mod session;
 
 pub use choose::{Decision, ReadRequest, choose, primary_only};
 pub use execute::{ReadOptions, Router};

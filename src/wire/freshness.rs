@@ -8,7 +8,9 @@ use tonic::metadata::MetadataMap;
 
 use crate::{
     config::DefaultFreshness,
-    domain::{Bounds, Error, Freshness, Position, Result, TableName, TokenKey, table::VersionRef},
+    domain::{
+        Bounds, Error, Freshness, Position, Result, Session, TableName, TokenKey, table::VersionRef,
+    },
     proto::v1 as pb,
 };
 
@@ -60,7 +62,7 @@ pub fn freshness(
             bounds.position = newer(bounds.position, position);
         }
         Some(Kind::MaxStaleness(most)) => {
-            let age = most.age.map(age).transpose()?;
+            let age = super::table::duration(most.age, "freshness.max_staleness.age")?;
             if age.is_none() && most.versions.is_none() {
                 let text = "needs age or versions";
                 return Err(Error::invalid("freshness.max_staleness", text));
@@ -71,6 +73,13 @@ pub fn freshness(
         }
         Some(Kind::Strong(_)) => return Ok(Freshness::Strong),
         Some(Kind::Exact(exact)) => return exact_version(exact).map(Freshness::Exact),
+        Some(Kind::Session(text)) => {
+            let session = session(key, table, &text, "freshness.session")?;
+            if session.has_expired(now) {
+                return Err(expired());
+            }
+            return Ok(Freshness::Session(session.position));
+        }
     }
     Ok(Freshness::Bounded(bounds))
 }
@@ -115,17 +124,41 @@ fn number(metadata: &MetadataMap, name: &'static str) -> Result<Option<u64>> {
         .map_err(|_| Error::invalid(name, "is no version number"))
 }
 
+/// The session that a text stands for, expired or not.
+pub fn session(
+    key: Option<&TokenKey>,
+    table: &TableName,
+    text: &str,
+    field: &str,
+) -> Result<Session> {
+    known(key, field)?
+        .open_session(table, text)
+        .map_err(|fault| Error::invalid(field, fault.to_string()))
+}
+
+/// What is told to who uses a session that has ended.
+pub fn expired() -> Error {
+    Error::Precondition {
+        reason: "SESSION_EXPIRED",
+        message: "the session has expired".into(),
+    }
+}
+
 fn open(key: Option<&TokenKey>, table: &TableName, token: &str, field: &str) -> Result<Position> {
     if token.len() > MAX_TOKEN {
         return Err(Error::invalid(field, "is longer than any token"));
     }
-    let key = key.ok_or_else(|| Error::Unavailable {
+    known(key, field)?
+        .open(table, token)
+        .map_err(|fault| Error::invalid(field, fault.to_string()))
+}
+
+fn known<'a>(key: Option<&'a TokenKey>, field: &str) -> Result<&'a TokenKey> {
+    key.ok_or_else(|| Error::Unavailable {
         reason: "CONNECTION_NOT_READY",
         message: format!("{field}: no connection has told yet which primary this is"),
         retry_after: Duration::from_secs(1),
-    })?;
-    key.open(table, token)
-        .map_err(|fault| Error::invalid(field, fault.to_string()))
+    })
 }
 
 /// The stricter one of two tokens. Where they are of two creations of a table,
@@ -135,11 +168,6 @@ fn newer(metadata: Option<Position>, field: Position) -> Option<Position> {
         Some(other) if other.reaches(&field) => other,
         _ => field,
     })
-}
-
-fn age(age: prost_types::Duration) -> Result<Duration> {
-    age.try_into()
-        .map_err(|_| Error::invalid("freshness.max_staleness.age", "may not be negative"))
 }
 
 fn exact_version(exact: pb::ExactVersion) -> Result<VersionRef> {

@@ -20,6 +20,7 @@ mod replicator;
 mod round_trip;
 mod routing;
 mod server;
+mod sessions;
 mod tables;
 mod tidy;
 mod verify;
