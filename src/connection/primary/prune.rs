@@ -14,9 +14,12 @@ use std::{
 use super::{Primary, finished};
 use crate::{
     config::Keep,
-    domain::{Incarnation, Position, Result, TableName},
+    domain::{Error, Incarnation, Position, Result, TableName},
     storage::{Below, Handle, pins},
 };
+
+/// The most that can be asked for: what LanceDB can count in milliseconds.
+const MAX_AGE: Duration = Duration::from_millis(i64::MAX as u64);
 
 /// Which versions somebody wants to be rid of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +66,7 @@ impl Primary {
     /// Deletes the versions of a table that are unwanted and that nobody holds.
     ///
     /// # Errors
-    /// What the location answers; [`crate::domain::Error::NotFound`] for a table
+    /// What the location answers; [`Error::NotFound`] for a table
     /// that is not there. A part may have been deleted then.
     pub async fn prune(self: &Arc<Self>, name: &TableName, unwanted: Unwanted) -> Result<Pruned> {
         let (primary, name) = (Arc::clone(self), name.clone());
@@ -151,9 +154,13 @@ async fn first_wanted(
 ) -> Result<(u64, SystemTime)> {
     let (age, kept) = match unwanted {
         Unwanted::NotKept(keep) => (keep.max_age, keep.min_versions),
+        Unwanted::OlderThan(age) if age > MAX_AGE => {
+            return Err(Error::invalid("prune_older_than", "is out of range"));
+        }
         Unwanted::OlderThan(age) => (age, 1),
     };
     let time = now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+    let time = time.max(SystemTime::UNIX_EPOCH);
     let old = handle.committed_before(versions, time).await?;
     let by_age = match unwanted {
         // The last of them was still the newest at that time.
