@@ -22,9 +22,11 @@ use super::{
     server::{TestServer, http_get, settings_with},
 };
 
-/// Everything is old after 100 ms, and the newest two versions are kept.
-const SOON: [(&str, &str); 5] = [
+/// Everything is old after 100 ms, and the newest two versions are kept. The first
+/// two settings are not of retention.
+const SOON: [(&str, &str); 6] = [
     ("LANCEGATE_REPLICATION__LEASE", "true"),
+    ("LANCEGATE_REPLICATION__LEASE_TTL", "1s"),
     ("LANCEGATE_RETENTION__ENABLED", "true"),
     ("LANCEGATE_RETENTION__MAX_AGE", "0s"),
     ("LANCEGATE_RETENTION__MIN_VERSIONS", "2"),
@@ -107,7 +109,7 @@ fn exactly(version: u64) -> Option<Kind> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_are_kept_by_age_and_by_count_on_the_primary_and_on_replicas() {
-    let mut server = start(2, &SOON[..1]).await;
+    let mut server = start(2, &SOON[..2]).await;
     commits(&mut server, 1..=6).await;
     server.settled().await;
     let all: Vec<u64> = (1..=6).collect();
@@ -259,7 +261,7 @@ async fn a_replica_that_is_off_holds_what_it_has_not_passed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_of_which_nothing_is_known_holds_everything() {
-    let mut server = start(1, &SOON[..1]).await;
+    let mut server = start(1, &SOON[..2]).await;
     commits(&mut server, 1..=5).await;
     server.settled().await;
     // No folder can be there.
@@ -276,7 +278,7 @@ async fn a_replica_of_which_nothing_is_known_holds_everything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tag_holds_its_version() {
-    let mut server = start(1, &SOON[..1]).await;
+    let mut server = start(1, &SOON[..2]).await;
     commits(&mut server, 1..=3).await;
     server.settled().await;
     server.table.create_tag(create_tag("a", 2)).await.unwrap();
@@ -302,7 +304,7 @@ async fn a_tag_holds_its_version() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pin_holds_until_it_has_expired() {
-    let mut server = start(1, &SOON[..1]).await;
+    let mut server = start(1, &SOON[..2]).await;
     commits(&mut server, 1..=3).await;
     server.settled().await;
     let primary = place(&server, "primary");
@@ -389,7 +391,7 @@ async fn readers_notice_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_it_prunes_a_replica_it_leaves_whole_versions() {
     for place in ["prune:begins", "prune:deleting", "prune:unpublished"] {
-        let mut server = start(1, &SOON[..1]).await;
+        let mut server = start(1, &SOON[..2]).await;
         commits(&mut server, 1..=6).await;
         // Files that only old versions have.
         let compact = OptimizeTableRequest {
