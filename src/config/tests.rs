@@ -327,3 +327,39 @@ fn without_replication_something_else_copies() {
         "{said}"
     );
 }
+
+#[test]
+fn retention_needs_the_lease_and_never_undercuts_the_grace() {
+    let on = "[retention]\nenabled = true\ninterval = '0s'\nmin_versions = 0";
+    let said = faults(on, &[]);
+    for expected in [
+        "retention.enabled: needs replication.lease = true",
+        "retention.interval: must be longer than nothing",
+        "retention.min_versions: must be a whole number from 1 to",
+    ] {
+        assert!(said.contains(expected), "missing: {expected}\n{said}");
+    }
+    let text = r#"
+        [replication]
+        lease = true
+        [retention]
+        enabled = true
+        max_age = "1h"
+        [retention.tables.packages]
+        max_age = "1s"
+        min_versions = 3
+        [retention.tables.other]
+        min_versions = 5
+    "#;
+    let config = load_with(text, &[]).unwrap();
+    let keep = |seconds, min_versions| Keep {
+        max_age: Duration::from_secs(seconds),
+        min_versions,
+    };
+    assert_eq!(config.retention.of("any"), keep(3600, 10));
+    assert_eq!(config.retention.of("other"), keep(3600, 5));
+    assert_eq!(config.retention.of("packages"), keep(60, 3));
+    // What is shown can be loaded, and is the same.
+    let shown = config.render();
+    assert_eq!(load_with(&shown, &[]).unwrap().render(), shown);
+}

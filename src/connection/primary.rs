@@ -11,6 +11,7 @@ use std::{
 
 use tokio::sync::{OwnedMutexGuard, watch};
 
+mod hold;
 mod look;
 mod prune;
 

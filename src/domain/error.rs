@@ -120,10 +120,13 @@ impl Error {
         }
     }
 
+    /// The reason of [`Error::pruned`].
+    pub const PRUNED: &str = "VERSION_PRUNED";
+
     /// A version that was deleted because it was old.
     pub fn pruned(version: u64) -> Self {
         Error::Precondition {
-            reason: "VERSION_PRUNED",
+            reason: Self::PRUNED,
             message: format!("version {version} is not kept any more: it was pruned"),
         }
     }

@@ -15,6 +15,7 @@ use super::{
     lease::Turn,
     marker::claim,
     memory::Memory,
+    prune::Doomed,
     table::Context,
     withheld::{self, Reason},
 };
@@ -191,6 +192,7 @@ impl Replica {
             self.turn_since = since;
             for memory in self.memory.values_mut() {
                 memory.doubt();
+                memory.doomed = Doomed::default();
             }
         }
     }

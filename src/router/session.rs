@@ -45,7 +45,10 @@ impl Router {
             match self.keep(table, &session).await {
                 Ok(()) => return Ok((session, served)),
                 // A replica was behind what is being pruned.
-                Err(Error::Precondition { .. }) if tries < MAX_TRIES && is_free(&options) => {
+                Err(Error::Precondition {
+                    reason: Error::PRUNED,
+                    ..
+                }) if tries < MAX_TRIES && is_free(&options) => {
                     options.freshness = Freshness::Strong;
                     tries += 1;
                 }

@@ -32,6 +32,7 @@ pub use incarnation::MARKER as INCARNATION_MARKER;
 pub use inventory::{Checksum, Published};
 pub use objects::{ObjectError, Objects};
 pub use pace::Pace;
+pub use pins::Pin;
 pub use prune::{Below, Removed};
 pub use session::{CacheUse, Sessions};
 pub use snapshot::{Batches, Rows, Snapshot};

@@ -8,7 +8,7 @@ use tonic_types::StatusExt;
 
 use super::{
     data::{ipc, small},
-    server::{TestServer, wait_until},
+    server::{TestServer, reason, wait_until},
 };
 
 /// Replicas stay as they are: something else would have to copy.
@@ -62,10 +62,6 @@ async fn left_behind(more: &[(&str, &str)]) -> (TestServer, String) {
     server.settled().await;
     let token = insert(&mut server, 10).await;
     (server, token)
-}
-
-fn reason(status: &Status) -> String {
-    status.get_details_error_info().expect("ErrorInfo").reason
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,7 @@ mod processes;
 mod pruned;
 mod replication;
 mod replicator;
+mod retention;
 mod round_trip;
 mod routing;
 mod server;

@@ -15,7 +15,8 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tonic::transport::Channel;
+use tonic::{Status, transport::Channel};
+use tonic_types::StatusExt;
 
 /// A running server and clients for it.
 pub struct TestServer {
@@ -143,6 +144,11 @@ fn versions(connection: &ConnectionStatus) -> Vec<(String, u64)> {
         .iter()
         .map(|t| (t.table.clone(), t.version))
         .collect()
+}
+
+/// The reason that an error says.
+pub fn reason(status: &Status) -> String {
+    status.get_details_error_info().expect("ErrorInfo").reason
 }
 
 /// Waits up to 30 s for something to hold.

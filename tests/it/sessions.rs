@@ -9,7 +9,7 @@ use tonic_types::StatusExt;
 
 use super::{
     data::{ipc, small},
-    server::TestServer,
+    server::{TestServer, reason},
 };
 
 fn seconds(seconds: i64) -> Option<prost_types::Duration> {
@@ -48,10 +48,6 @@ async fn insert(server: &mut TestServer, id: i64) {
         mode: 0,
     };
     server.write.insert(request).await.expect("a row inserted");
-}
-
-fn reason(status: &Status) -> String {
-    status.get_details_error_info().expect("ErrorInfo").reason
 }
 
 fn field(status: &Status) -> String {

@@ -14,9 +14,12 @@ use std::{
 use super::{Primary, finished};
 use crate::{
     config::Keep,
-    domain::{Incarnation, Position, Result, TableName},
+    domain::{Error, Incarnation, Position, Result, TableName},
     storage::{Below, Handle, pins},
 };
+
+/// The most that can be asked for: what LanceDB can count in milliseconds.
+const MAX_AGE: Duration = Duration::from_millis(i64::MAX as u64);
 
 /// Which versions somebody wants to be rid of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +66,7 @@ impl Primary {
     /// Deletes the versions of a table that are unwanted and that nobody holds.
     ///
     /// # Errors
-    /// What the location answers; [`crate::domain::Error::NotFound`] for a table
+    /// What the location answers; [`Error::NotFound`] for a table
     /// that is not there. A part may have been deleted then.
     pub async fn prune(self: &Arc<Self>, name: &TableName, unwanted: Unwanted) -> Result<Pruned> {
         let (primary, name) = (Arc::clone(self), name.clone());
@@ -151,9 +154,13 @@ async fn first_wanted(
 ) -> Result<(u64, SystemTime)> {
     let (age, kept) = match unwanted {
         Unwanted::NotKept(keep) => (keep.max_age, keep.min_versions),
+        Unwanted::OlderThan(age) if age > MAX_AGE => {
+            return Err(Error::invalid("prune_older_than", "is out of range"));
+        }
         Unwanted::OlderThan(age) => (age, 1),
     };
     let time = now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+    let time = time.max(SystemTime::UNIX_EPOCH);
     let old = handle.committed_before(versions, time).await?;
     let by_age = match unwanted {
         // The last of them was still the newest at that time.
@@ -164,4 +171,63 @@ async fn first_wanted(
     let by_count = versions.len().saturating_sub(kept);
     let first = versions.get(by_age.min(by_count)).copied();
     Ok((first.unwrap_or(0), time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{self, Sources},
+        storage::{Sessions, Store},
+    };
+
+    /// Five commits; each wish is judged a minute after the third.
+    #[tokio::test]
+    async fn what_was_the_newest_within_the_age_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config::load(Sources {
+            data_dir: Some(folder.path().to_owned()),
+            ..Sources::default()
+        })
+        .unwrap();
+        let sessions = Sessions::new(config.cache);
+        let store = Store::connect(&config.primary, &sessions).await.unwrap();
+        let name = TableName::parse("t").unwrap();
+        let column = arrow::datatypes::Field::new("x", arrow::datatypes::DataType::Int32, true);
+        let schema = Arc::new(arrow::datatypes::Schema::new(vec![column]));
+        let no_rows = arrow::array::RecordBatch::new_empty(Arc::clone(&schema));
+        let handle = store.create(&name, schema, Vec::new()).await.unwrap();
+        for _ in 2..=5 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            handle.insert(vec![no_rows.clone()], true).await.unwrap();
+        }
+        let versions = handle.version_numbers().await.unwrap();
+        assert_eq!(versions, [1, 2, 3, 4, 5]);
+        let third = handle.commit_of(3).await.unwrap().unwrap().time();
+        let minute = Duration::from_secs(60);
+        let now = third + minute + Duration::from_millis(1);
+        let kept = |max_age, min_versions| {
+            Unwanted::NotKept(Keep {
+                max_age,
+                min_versions,
+            })
+        };
+        for (unwanted, first) in [
+            // Version 3 was the newest a minute ago, version 1 two minutes ago.
+            (kept(minute, 1), 3),
+            (kept(2 * minute, 1), 1),
+            (kept(Duration::ZERO, 1), 5),
+            (kept(Duration::MAX, 1), 1),
+            // Few are kept in any case, and all where there are few.
+            (kept(minute, 4), 2),
+            (kept(Duration::ZERO, 2), 4),
+            (kept(Duration::ZERO, 99), 1),
+            // By the time of its own commit version 3 is older than that.
+            (Unwanted::OlderThan(minute), 4),
+            (Unwanted::OlderThan(Duration::ZERO), 5),
+        ] {
+            let found = first_wanted(&handle, &versions, unwanted, now).await;
+            assert_eq!(found.unwrap().0, first, "{unwanted:?}");
+        }
+    }
 }

@@ -83,10 +83,16 @@ impl Api {
             })
             .await;
         match outcome {
-            Err(Error::NotFound {
-                kind: Resource::Version,
-                ..
-            }) => Err(Error::Precondition {
+            Err(
+                Error::NotFound {
+                    kind: Resource::Version,
+                    ..
+                }
+                | Error::Precondition {
+                    reason: Error::PRUNED,
+                    ..
+                },
+            ) => Err(Error::Precondition {
                 reason: "PAGE_TOKEN_EXPIRED",
                 message: "the version that page_token belongs to was removed; scan again".into(),
             }),

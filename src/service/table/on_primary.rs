@@ -61,6 +61,21 @@ impl Api {
         Ok((answer, self.router.served(route, &table, version)))
     }
 
+    /// Does something with an old version of a table, which is not pruned meanwhile.
+    pub(super) async fn holding<T, F>(
+        &self,
+        table: &str,
+        version: u64,
+        work: impl FnOnce() -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let table = TableName::parse(table)?;
+        self.router.write_route()?;
+        self.router.primary().holding(&table, version, work).await
+    }
+
     /// Changes a table. Answers the version afterwards too.
     pub(super) async fn change<T, F, Fut>(
         &self,

@@ -5,7 +5,7 @@ use tonic::Request;
 use super::Reply;
 use crate::{
     connection::Lane,
-    domain::Error,
+    domain::{Error, table::VersionRef},
     proto::v1 as pb,
     service::api::{Api, Call, answer},
     wire::{
@@ -64,10 +64,20 @@ impl Api {
         let name = call.message.table.clone();
         let outcome = async {
             let target = wire::table::version_ref(call.message.target)?;
-            self.change(&name, Lane::Alone, move |handle| async move {
-                handle.restore(&target).await
-            })
-            .await
+            let number = match &target {
+                VersionRef::Number(number) => Some(*number),
+                // What has a tag stays.
+                VersionRef::Tag(_) => None,
+            };
+            let restore = || {
+                self.change(&name, Lane::Alone, move |handle| async move {
+                    handle.restore(&target).await
+                })
+            };
+            match number {
+                Some(number) => self.holding(&name, number, restore).await,
+                None => restore().await,
+            }
         };
         answer(
             &call.extensions,
@@ -90,10 +100,12 @@ impl Api {
         let name = call.message.table.clone();
         let outcome = async {
             let (tag, version) = wire::table::tag(call.message.tag)?;
-            self.ask(&name, move |handle| async move {
-                handle.create_tag(&tag, version).await
-            })
-            .await
+            let create = || {
+                self.ask(&name, move |handle| async move {
+                    handle.create_tag(&tag, version).await
+                })
+            };
+            self.holding(&name, version, create).await
         };
         answer(&call.extensions, &name, outcome.await, |(), served| {
             Ok(pb::CreateTagResponse {
@@ -110,10 +122,12 @@ impl Api {
         let name = call.message.table.clone();
         let outcome = async {
             let (tag, version) = wire::table::tag(call.message.tag)?;
-            self.ask(&name, move |handle| async move {
-                handle.update_tag(&tag, version).await
-            })
-            .await
+            let update = || {
+                self.ask(&name, move |handle| async move {
+                    handle.update_tag(&tag, version).await
+                })
+            };
+            self.holding(&name, version, update).await
         };
         answer(&call.extensions, &name, outcome.await, |(), served| {
             Ok(pb::UpdateTagResponse {
