@@ -159,6 +159,7 @@ impl App {
         let api = Api {
             router: Arc::clone(&router),
             limits: Arc::new(config.limits),
+            sessions: config.sessions,
         };
         let state = HttpState {
             recorder,

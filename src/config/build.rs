@@ -13,6 +13,7 @@ use super::{
     raw::{self, Raw},
     replication::replication,
     retention::retention,
+    sessions::sessions,
     units::{ByteSize, DurationText},
 };
 
@@ -43,6 +44,7 @@ pub(super) fn build_and_validate(
     let replication = replication(&raw.replication, faults);
     let retention = retention(&raw.retention, &replication, faults);
     let freshness = freshness(&raw.freshness, faults);
+    let sessions = sessions(&raw.sessions, faults);
     let health = health(&raw.health, faults);
     let cache = Cache {
         index_bytes: bytes(
@@ -70,6 +72,7 @@ pub(super) fn build_and_validate(
         replication,
         retention,
         freshness,
+        sessions,
         health,
         cache,
         logging,

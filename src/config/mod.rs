@@ -16,6 +16,7 @@ mod raw;
 mod render;
 mod replication;
 mod retention;
+mod sessions;
 mod sources;
 mod structure;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use freshness::{DefaultFreshness, Freshness};
 pub use raw::schema;
 pub use replication::{OnDivergence, ReplicaMode, Replication, Verify};
 pub use retention::{Keep, Retention};
+pub use sessions::Sessions;
 pub use sources::{Sources, load};
 pub use units::parse_bytes;
 
@@ -47,6 +49,7 @@ pub struct Config {
     pub replication: Replication,
     pub retention: Retention,
     pub freshness: Freshness,
+    pub sessions: Sessions,
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,

@@ -14,9 +14,11 @@ use super::{
 
 mod replication;
 mod retention;
+mod sessions;
 
 pub(super) use replication::{Replica, Replication};
 pub(super) use retention::{Retention, TableRetention};
+pub(super) use sessions::Sessions;
 
 /// Configuration of a lancegate server. Unknown keys are errors. Every key can
 /// also be set by an environment variable: LANCEGATE_, then the key in upper
@@ -43,6 +45,7 @@ pub(super) struct Raw {
     pub replication: Replication,
     pub retention: Retention,
     pub freshness: Freshness,
+    pub sessions: Sessions,
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,

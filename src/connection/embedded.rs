@@ -13,10 +13,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::{Catalog, Events, Orders};
+use super::{Catalog, Events, Orders, past::Past};
 use crate::{
     config::{Location, ReplicaMode},
-    domain::{Error, Result, Role, TableName, view::ConnectionState},
+    domain::{Error, Position, Resource, Result, Role, TableName, view::ConnectionState},
     storage::{ObjectError, Sessions, Snapshot, Store},
 };
 
@@ -38,6 +38,7 @@ pub struct Connection {
     /// The identity of the primary, where that is known.
     origin: ArcSwapOption<String>,
     catalog: Catalog,
+    past: Past,
     status: ArcSwap<Status>,
     table_errors: Mutex<HashMap<TableName, String>>,
     reads: AtomicU64,
@@ -67,6 +68,7 @@ impl Connection {
             identity: ArcSwapOption::empty(),
             origin: ArcSwapOption::empty(),
             catalog: Catalog::new(events.clone()),
+            past: Past::default(),
             status: ArcSwap::from_pointee(Status {
                 state: ConnectionState::Connecting,
                 since: SystemTime::now(),
@@ -276,15 +278,28 @@ impl Connection {
         self.reads.load(Ordering::Relaxed)
     }
 
-    /// One version of a table: the served one if it is that, else opened anew.
+    /// One version of a table: the served one if it is that, else one of the same
+    /// incarnation that was opened before, else opened now.
     pub async fn snapshot_at(&self, table: &TableName, version: u64) -> Result<Arc<Snapshot>> {
-        match self.catalog.get(table) {
-            Some(served) if served.version() == version => Ok(served),
-            _ => {
-                let store = self.store()?;
-                Ok(Arc::new(store.open_version(table, version).await?))
-            }
+        let Some(served) = self.catalog.get(table) else {
+            return Err(Error::not_found(Resource::Table, table.as_str()));
+        };
+        if served.version() == version {
+            return Ok(served);
         }
+        let incarnation = served.position().incarnation;
+        let store = self.store()?;
+        self.past.get(&store, table, incarnation, version).await
+    }
+
+    /// Notes that a version of a table could not be read: it is opened anew when it
+    /// is asked for again.
+    pub async fn forget_version(&self, table: &TableName, position: &Position) {
+        let Position {
+            incarnation,
+            version,
+        } = *position;
+        self.past.forget(table, incarnation, version).await;
     }
 }
 

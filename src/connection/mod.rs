@@ -12,6 +12,7 @@ mod external;
 mod follow;
 mod history;
 mod orders;
+mod past;
 mod primary;
 mod watch;
 

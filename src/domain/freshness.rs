@@ -14,6 +14,8 @@ pub enum Freshness {
     Strong,
     /// Exactly this version: time travel.
     Exact(VersionRef),
+    /// Exactly the version of a session that has not ended.
+    Session(Position),
 }
 
 impl Freshness {

@@ -6,14 +6,17 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
 use super::{Incarnation, Position, TableName};
 
-/// First byte: the format.
-const FORMAT: u8 = 1;
+/// First byte: what is sealed.
+const TOKEN: u8 = 1;
 
 /// Bytes of the seal: 96 bits leave no hope of guessing one.
 const SEAL: usize = 12;
 
-/// Format, table (8 bytes), incarnation (16), version (8), seal.
-const LENGTH: usize = 1 + 8 + 16 + 8 + SEAL;
+/// First byte, table (8 bytes), incarnation (16), version (8).
+const LENGTH: usize = 1 + 8 + 16 + 8;
+
+/// Longest text that is unsealed, in bytes before their base64.
+const LONGEST: usize = 128;
 
 /// What the key is derived for; see the documentation of BLAKE3's key derivation.
 const CONTEXT: &str = "lancegate 2026-11-21 read-your-writes token";
@@ -32,10 +35,10 @@ impl std::fmt::Debug for TokenKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFault {
     /// Damaged, made up, or of another primary.
-    #[error("is not a token of this primary")]
+    #[error("was not issued by this primary")]
     NotOurs,
     /// Of another table.
-    #[error("is a token of another table")]
+    #[error("was issued for another table")]
     OtherTable,
 }
 
@@ -47,50 +50,76 @@ impl TokenKey {
 
     /// The token of a position of a table.
     pub fn seal(&self, table: &TableName, position: &Position) -> String {
-        let mut bytes = [0; LENGTH];
-        let (body, seal) = bytes.split_at_mut(LENGTH - SEAL);
-        body[0] = FORMAT;
-        body[1..9].copy_from_slice(&table_print(table));
-        body[9..25].copy_from_slice(position.incarnation.as_bytes());
-        body[25..33].copy_from_slice(&position.version.to_le_bytes());
-        seal.copy_from_slice(&self.sealed(body));
-        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+        let mut body = [0; LENGTH];
+        put_position(&mut body, position);
+        self.close(TOKEN, table, body)
     }
 
     /// The position of this table that a token stands for.
     pub fn open(&self, table: &TableName, token: &str) -> Result<Position, TokenFault> {
-        let mut bytes = [0; LENGTH];
-        match BASE64_URL_SAFE_NO_PAD.decode_slice(token, &mut bytes) {
-            Ok(LENGTH) => {}
+        let body: [u8; LENGTH] = self.uncover(TOKEN, table, token)?;
+        Ok(position_in(&body))
+    }
+
+    /// Seals a body whose first 9 bytes are free: for what it is, and the table.
+    pub(super) fn close<const N: usize>(
+        &self,
+        kind: u8,
+        table: &TableName,
+        mut body: [u8; N],
+    ) -> String {
+        body[0] = kind;
+        body[1..9].copy_from_slice(&table_print(table));
+        let seal = blake3::keyed_hash(&self.0, &body);
+        let bytes = [&body, &seal.as_bytes()[..SEAL]].concat();
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// The body that was sealed as this, for this table.
+    pub(super) fn uncover<const N: usize>(
+        &self,
+        kind: u8,
+        table: &TableName,
+        text: &str,
+    ) -> Result<[u8; N], TokenFault> {
+        let mut bytes = [0; LONGEST];
+        match BASE64_URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+            Ok(length) if length == N + SEAL => {}
             _ => return Err(TokenFault::NotOurs),
         }
-        let (body, seal) = bytes.split_at(LENGTH - SEAL);
-        let expected = blake3::keyed_hash(&self.0, body);
+        let mut body = [0; N];
+        body.copy_from_slice(&bytes[..N]);
+        let expected = blake3::keyed_hash(&self.0, &body);
         // BLAKE3's own comparison of whole hashes takes the same time whatever
         // differs; so does this one.
         let differs = expected.as_bytes()[..SEAL]
             .iter()
-            .zip(seal)
+            .zip(&bytes[N..])
             .fold(0, |all, (a, b)| all | (a ^ b));
-        if differs != 0 || body[0] != FORMAT {
+        if differs != 0 || body[0] != kind {
             return Err(TokenFault::NotOurs);
         }
         if body[1..9] != table_print(table) {
             return Err(TokenFault::OtherTable);
         }
-        let (mut incarnation, mut version) = ([0; 16], [0; 8]);
-        incarnation.copy_from_slice(&body[9..25]);
-        version.copy_from_slice(&body[25..33]);
-        Ok(Position {
-            incarnation: Incarnation::from_bytes(incarnation),
-            version: u64::from_le_bytes(version),
-        })
+        Ok(body)
     }
+}
 
-    fn sealed(&self, body: &[u8]) -> [u8; SEAL] {
-        let mut seal = [0; SEAL];
-        seal.copy_from_slice(&blake3::keyed_hash(&self.0, body).as_bytes()[..SEAL]);
-        seal
+/// Puts a position where all bodies have it: after the table.
+pub(super) fn put_position(body: &mut [u8], position: &Position) {
+    body[9..25].copy_from_slice(position.incarnation.as_bytes());
+    body[25..33].copy_from_slice(&position.version.to_le_bytes());
+}
+
+/// The position in a body.
+pub(super) fn position_in(body: &[u8]) -> Position {
+    let (mut incarnation, mut version) = ([0; 16], [0; 8]);
+    incarnation.copy_from_slice(&body[9..25]);
+    version.copy_from_slice(&body[25..33]);
+    Position {
+        incarnation: Incarnation::from_bytes(incarnation),
+        version: u64::from_le_bytes(version),
     }
 }
 

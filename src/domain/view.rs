@@ -115,7 +115,8 @@ pub struct Served {
     /// 0 where no table is concerned.
     pub version: u64,
     pub lag: Lag,
-    /// What makes a token of the version; `None` where no table is concerned.
+    /// What makes a token of the version; `None` where no table is concerned or
+    /// the primary is not known yet.
     pub origin: Option<Origin>,
 }
 

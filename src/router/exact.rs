@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Router, choose::primary_only, fresh::Chosen};
+use super::{Router, choose::primary_only, fresh::Chosen, missing::unless_gone};
 use crate::{
     connection::Connection,
     domain::{
-        Error, Need, Resource, Result, TableName,
+        Error, Need, Position, Resource, Result, TableName,
         table::VersionRef,
         view::{ConnectionState, Policy, Route},
     },
@@ -29,12 +29,18 @@ impl Router {
         let primary = self.primary().connection();
         let view = self.look_at(primary, table, &Need::NOTHING);
         primary_only(&view)?;
-        if view.position.is_none() {
+        let Some(Position { incarnation, .. }) = view.position else {
             return Err(Error::not_found(Resource::Table, table.as_str()));
-        }
+        };
         match primary.snapshot_at(table, version).await {
             Ok(snapshot) => Ok(chosen(0, primary, snapshot)),
-            Err(error) => Err(unless_pruned(primary, table, version, error).await),
+            Err(error) => {
+                let position = Position {
+                    incarnation,
+                    version,
+                };
+                Err(unless_gone(primary, table, &position, error).await)
+            }
         }
     }
 
@@ -84,39 +90,6 @@ impl Router {
             }
         }
         Err(last.unwrap_or_else(|| Error::not_found(Resource::Table, table.as_str())))
-    }
-}
-
-/// What an error of a read of exactly one version is: where the version has been
-/// pruned, that.
-pub(super) async fn unless_pruned(
-    connection: &Connection,
-    table: &TableName,
-    version: u64,
-    error: Error,
-) -> Error {
-    let is_missing = matches!(
-        error,
-        Error::Corrupt(_)
-            | Error::NotFound {
-                kind: Resource::Version,
-                ..
-            }
-    );
-    if !is_missing {
-        return error;
-    }
-    let Ok(store) = connection.store() else {
-        return error;
-    };
-    let there = store.objects().published(table).await.unwrap_or_default();
-    // Numbers are given one after the other.
-    let had = there
-        .last_key_value()
-        .is_some_and(|(newest, _)| version < *newest);
-    match had && !there.contains_key(&version) {
-        true => Error::pruned(version),
-        false => error,
     }
 }
 

@@ -13,15 +13,15 @@ use tokio::sync::{Semaphore, watch};
 use super::{
     ReadRequest,
     choose::{Decision, choose, primary_only},
-    exact::unless_pruned,
     fresh::Chosen,
+    missing::unless_gone,
 };
 use crate::{
     config,
     connection::{Connection, Events, Primary},
     domain::{
         Freshness, Need, Position, Result, TableName, TokenKey,
-        view::{ConnectionView, Lag, Origin, Policy, Route, Served},
+        view::{ConnectionView, Lag, Origin, Route, Served},
     },
     storage::Snapshot,
     telemetry::metrics,
@@ -156,6 +156,7 @@ impl Router {
                 let number = self.number_of(table, version).await?;
                 self.exact(table, number).await?
             }
+            Freshness::Session(position) => self.in_session(table, position).await?,
         };
         self.run(table, chosen, read).await
     }
@@ -194,7 +195,6 @@ impl Router {
         } = chosen;
         metrics::routed(connection.name(), route.policy.as_str());
         let position = snapshot.position();
-        let exact = route.policy == Policy::Exact;
         let began = Instant::now();
         let outcome = read(snapshot).await;
         metrics::read_finished(connection.name(), outcome.is_ok(), began.elapsed());
@@ -203,10 +203,9 @@ impl Router {
                 connection.count_read();
                 Ok((answer, self.served_at(route, table, &position)))
             }
-            Err(mut error) => {
-                if exact {
-                    error = unless_pruned(connection, table, position.version, error).await;
-                }
+            Err(error) => {
+                let error = unless_gone(connection, table, &position, error).await;
+                connection.forget_version(table, &position).await;
                 if error.is_connection_fault() {
                     connection.note_error(&error);
                 }
@@ -255,16 +254,22 @@ impl Router {
             route,
             version: position.version,
             lag: self.primary.lag(table, position),
-            origin: Some(Origin {
+            origin: self.token_key().map(|key| Origin {
                 incarnation: position.incarnation,
-                key: self.token_key(),
+                key,
             }),
         }
     }
 
-    /// What seals tokens: the same at every router of the same primary.
-    pub fn token_key(&self) -> TokenKey {
+    /// What seals tokens: the same at every router of the same primary. `None`
+    /// until a connection was opened that tells which primary that is.
+    pub fn token_key(&self) -> Option<TokenKey> {
         let identity = self.connections().find_map(|c| c.origin());
-        TokenKey::of(identity.as_deref().map_or("", String::as_str))
+        match identity {
+            Some(identity) => Some(TokenKey::of(&identity)),
+            // A primary that takes no writes has no identity.
+            None if self.primary.connection().store().is_ok() => Some(TokenKey::of("")),
+            None => None,
+        }
     }
 }

@@ -5,6 +5,8 @@ mod choose;
 mod exact;
 mod execute;
 mod fresh;
+mod missing;
+mod session;
 
 pub use choose::{Decision, ReadRequest, choose, primary_only};
 pub use execute::{ReadOptions, Router};

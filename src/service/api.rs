@@ -9,7 +9,7 @@ use tonic::{Extensions, Response, Status, metadata::MetadataMap};
 
 use super::stack::{Deadline, RequestFacts};
 use crate::{
-    config::Limits,
+    config::{Limits, Sessions},
     connection::Lane,
     domain::{
         Error, Result, TableName,
@@ -29,6 +29,7 @@ use crate::{
 pub struct Api {
     pub router: Arc<Router>,
     pub limits: Arc<Limits>,
+    pub sessions: Sessions,
 }
 
 /// A message with who served it, which is answered as metadata too.
@@ -143,7 +144,7 @@ impl Api {
         let freshness = freshness(
             asked,
             configured.of(table.as_str()),
-            &self.router.token_key(),
+            self.router.token_key().as_ref(),
             SystemTime::now(),
         )?;
         Ok(ReadOptions {

@@ -1,13 +1,14 @@
 //! SearchService: reads.
 
+mod run;
+mod sessions;
+
 use std::{
     pin::Pin,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures::Stream;
-use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -15,15 +16,12 @@ use super::{
     chunks::chunks,
 };
 use crate::{
-    domain::{Error, Resource, Result, TableName, search::Scan, view::Served},
+    domain::{Error, Resource, Result, TableName},
     proto::v1 as pb,
-    router::ReadOptions,
-    storage::{Rows, Snapshot},
+    storage::Rows,
     telemetry::metrics,
     wire::{
         self,
-        page::{PageToken, fingerprint},
-        query::page_size,
         rows::{encode_rows, row_format},
     },
 };
@@ -198,185 +196,58 @@ impl pb::search_service_server::SearchService for Api {
             })
         })
     }
-}
 
-impl Api {
-    async fn run_search(
+    async fn open_session(
         &self,
-        table: &str,
-        query: Option<pb::Query>,
-        options: &ReadOptions,
-    ) -> Result<(Rows, Served)> {
-        let table = TableName::parse(table)?;
-        let search = wire::query::search(query, &self.limits)?;
-        let (depth, most) = (self.limits.max_filter_depth, self.limits.max_response_bytes);
-        self.router
-            .read(&table, options, |snapshot| async move {
-                snapshot.search(search, depth).await?.collect(most).await
+        request: Request<pb::OpenSessionRequest>,
+    ) -> std::result::Result<Response<pb::OpenSessionResponse>, Status> {
+        let call: Call<_> = request.into();
+        let table = call.message.table.clone();
+        let outcome = self.run_open_session(&call).await;
+        answer(&call.extensions, &table, outcome, |opened, served| {
+            Ok(pb::OpenSessionResponse {
+                session: opened.text,
+                version: served.version,
+                expire_time: Some(opened.expires.into()),
+                served: Some(served),
             })
-            .await
+        })
     }
 
-    async fn open_stream(
+    async fn renew_session(
         &self,
-        table: &str,
-        query: Option<pb::Query>,
-        options: &ReadOptions,
-    ) -> Result<(crate::storage::Batches, Served)> {
-        let table = TableName::parse(table)?;
-        let search = wire::query::search(query, &self.limits)?;
-        let depth = self.limits.max_filter_depth;
-        self.router
-            .read(&table, options, |snapshot| async move {
-                snapshot.search(search, depth).await
+        request: Request<pb::RenewSessionRequest>,
+    ) -> std::result::Result<Response<pb::RenewSessionResponse>, Status> {
+        let call: Call<_> = request.into();
+        let table = call.message.table.clone();
+        let outcome = self.run_renew_session(&call).await;
+        answer(&call.extensions, &table, outcome, |renewed, served| {
+            Ok(pb::RenewSessionResponse {
+                session: renewed.text,
+                expire_time: Some(renewed.expires.into()),
+                served: Some(served),
             })
-            .await
+        })
     }
 
-    async fn run_scan(
+    async fn close_session(
         &self,
-        request: pb::ScanRequest,
-        options: &ReadOptions,
-    ) -> Result<((Rows, String), Served)> {
-        let table = TableName::parse(&request.table)?;
-        let size = page_size(request.page_size, &self.limits)?;
-        let asked = request.query.as_ref().map(Message::encode_to_vec);
-        let asked = asked.unwrap_or_default();
-        let print = fingerprint([table.as_str().as_bytes(), asked.as_slice()]);
-        let token = PageToken::decode(&request.page_token, print)?;
-        let scan = wire::query::scan(request.query, "query", &self.limits)?;
-        let (depth, most) = (self.limits.max_filter_depth, self.limits.max_response_bytes);
-        let page = |snapshot: Arc<Snapshot>, offset| async move {
-            scan_page(&snapshot, &scan, offset, size, print, depth, most).await
-        };
-        let Some(token) = token else {
-            return self
-                .router
-                .read(&table, options, |snapshot| page(snapshot, 0))
-                .await;
-        };
-        let outcome = self
-            .router
-            .read_at(&table, token.version, |snapshot| async move {
-                if commit_nanos(&snapshot) != token.commit_nanos {
-                    // An earlier table of this name: its versions are gone.
-                    return Err(Error::not_found(Resource::Version, "of the page token"));
-                }
-                page(snapshot, token.offset).await
-            })
-            .await;
-        match outcome {
-            Err(
-                Error::NotFound {
-                    kind: Resource::Version,
-                    ..
-                }
-                | Error::Precondition {
-                    reason: Error::PRUNED,
-                    ..
-                },
-            ) => Err(Error::Precondition {
-                reason: "PAGE_TOKEN_EXPIRED",
-                message: "the version that page_token belongs to was removed; scan again".into(),
-            }),
-            other => other,
-        }
+        request: Request<pb::CloseSessionRequest>,
+    ) -> std::result::Result<Response<pb::CloseSessionResponse>, Status> {
+        let call: Call<_> = request.into();
+        let table = call.message.table.clone();
+        let outcome = self.run_close_session(&call).await;
+        answer(
+            &call.extensions,
+            &table,
+            outcome.map(|s| ((), s)),
+            |(), served| {
+                Ok(pb::CloseSessionResponse {
+                    served: Some(served),
+                })
+            },
+        )
     }
-
-    async fn run_get(
-        &self,
-        request: pb::GetRequest,
-        options: &ReadOptions,
-    ) -> Result<(Rows, Served)> {
-        let table = TableName::parse(&request.table)?;
-        wire::query::check_get(&request, &self.limits)?;
-        let columns = wire::query::columns(request.columns);
-        let (keys, key_columns) = (request.keys, request.key_columns);
-        // Several columns make one chain of OR per key, which is planned
-        // recursively.
-        if key_columns.len() > 1 && keys.len() > MAX_COMPOSITE_KEYS {
-            let text = format!("may have {MAX_COMPOSITE_KEYS} keys of several columns");
-            return Err(Error::invalid("keys", text));
-        }
-        let row_id = request.with_row_id;
-        let most = self.limits.max_response_bytes;
-        self.router
-            .read(&table, options, |snapshot| async move {
-                let fields = snapshot.key_fields(&key_columns)?;
-                let keys = wire::rows::decode_key_batch(keys, fields)?;
-                snapshot.get(&keys, columns.as_deref(), row_id, most).await
-            })
-            .await
-    }
-
-    async fn run_explain(
-        &self,
-        request: pb::ExplainRequest,
-        options: &ReadOptions,
-    ) -> Result<(String, Served)> {
-        use pb::explain_request::Target;
-        let table = TableName::parse(&request.table)?;
-        let depth = self.limits.max_filter_depth;
-        let (analyze, verbose) = (request.analyze, request.verbose);
-        match request.target {
-            Some(Target::Query(query)) => {
-                let search = wire::query::search(Some(query), &self.limits)?;
-                self.router
-                    .read(&table, options, |snapshot| async move {
-                        snapshot
-                            .explain_search(search, analyze, verbose, depth)
-                            .await
-                    })
-                    .await
-            }
-            Some(Target::Scan(scan)) => {
-                let scan = wire::query::scan(Some(scan), "scan", &self.limits)?;
-                self.router
-                    .read(&table, options, |snapshot| async move {
-                        snapshot.explain_scan(&scan, analyze, verbose, depth).await
-                    })
-                    .await
-            }
-            None => Err(Error::invalid("target", "is required: query or scan")),
-        }
-    }
-}
-
-/// Most keys of several columns in one Get.
-const MAX_COMPOSITE_KEYS: usize = 500;
-
-/// One page of a scan, and the token of the next one.
-async fn scan_page(
-    snapshot: &Snapshot,
-    scan: &Scan,
-    offset: u64,
-    size: usize,
-    print: u64,
-    depth: usize,
-    most: usize,
-) -> Result<(Rows, String)> {
-    // One row more than the page tells whether there is another page.
-    let mut rows = snapshot
-        .scan(scan, offset, size + 1, depth)
-        .await?
-        .collect(most)
-        .await?;
-    if rows.num_rows() <= size {
-        return Ok((rows, String::new()));
-    }
-    rows.truncate(size);
-    let next = PageToken {
-        version: snapshot.version(),
-        offset: offset.saturating_add(size as u64),
-        commit_nanos: commit_nanos(snapshot),
-        fingerprint: print,
-    };
-    Ok((rows, next.encode()))
-}
-
-/// When a snapshot was committed; the low 64 bits reach to the year 2554.
-fn commit_nanos(snapshot: &Snapshot) -> u64 {
-    snapshot.commit().timestamp_nanos as u64
 }
 
 fn encode(rows: &Rows, format: i32) -> Result<pb::Rows> {

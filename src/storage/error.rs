@@ -100,8 +100,13 @@ pub(super) fn from_chain(error: &(dyn StdError + 'static)) -> Error {
             return known;
         }
         if let Some(io) = current.downcast_ref::<object_store::Error>() {
+            // Lance wraps its own errors in generic ones, which say nothing.
+            let says_more = match io {
+                object_store::Error::Generic { source, .. } => known_inside(&**source),
+                _ => None,
+            };
             log_detail(error);
-            return from_object_store(io);
+            return says_more.unwrap_or_else(|| from_object_store(io));
         }
         if let Some(arrow) = current.downcast_ref::<arrow::error::ArrowError>()
             && let Some(known) = known_arrow(arrow)
@@ -123,6 +128,14 @@ pub(super) fn from_chain(error: &(dyn StdError + 'static)) -> Error {
     }
     log_detail(error);
     Error::Internal(error.to_string())
+}
+
+/// What Lance says somewhere below.
+fn known_inside(error: &(dyn StdError + 'static)) -> Option<Error> {
+    let causes = std::iter::successors(Some(error), |&e| e.source());
+    causes
+        .filter_map(|cause| cause.downcast_ref::<lance::Error>())
+        .find_map(known_lance)
 }
 
 fn known_lance(error: &lance::Error) -> Option<Error> {

@@ -84,6 +84,52 @@ pub async fn held(store: &Store, table: &TableName) -> Result<Vec<Pin>> {
     Ok(pins)
 }
 
+/// Pins a version. On success it is not pruned before the pin expires.
+///
+/// # Errors
+/// [`Error::pruned`] where the version may be deleted already, and what the
+/// location answers.
+pub async fn pin(store: &Store, table: &TableName, id: &str, pin: &Pin) -> Result<()> {
+    place(store, table, id, pin).await?;
+    // After the pin was written: see `super::floors`.
+    if store.read_floor(table, pin.incarnation).await? <= pin.version {
+        return Ok(());
+    }
+    // Below the floor only tags hold versions.
+    let tags = store.open(table).await?.tags().await?;
+    if tags.iter().any(|(_, version)| *version == pin.version) {
+        return Ok(());
+    }
+    release(store, table, id).await?;
+    Err(Error::pruned(pin.version))
+}
+
+/// Pins a version for longer, before its pin expires. The floor may be above it:
+/// the pin that is there has held it.
+///
+/// # Errors
+/// The pin was released, and what the location answers.
+pub async fn renew(store: &Store, table: &TableName, id: &str, pin: &Pin) -> Result<()> {
+    match store.objects().size(&path(table, id)).await {
+        Ok(Some(_)) => place(store, table, id, pin).await,
+        Ok(None) => Err(Error::Precondition {
+            reason: "SESSION_CLOSED",
+            message: "the session was closed".into(),
+        }),
+        Err(e) => Err(unavailable(&e)),
+    }
+}
+
+/// How many pins of a table there are, expired ones included until they are
+/// cleared away.
+///
+/// # Errors
+/// The location did not do what was asked.
+pub async fn count(store: &Store, table: &TableName) -> Result<usize> {
+    let paths = store.objects().list(&format!("{FOLDER}/{table}")).await;
+    Ok(paths.map_err(|e| unavailable(&e))?.len())
+}
+
 /// Writes a pin. It holds only if the floor that is read after is not above it.
 ///
 /// # Errors

@@ -3,15 +3,22 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use futures::{StreamExt, TryStreamExt, stream};
 use lancedb::Session;
 use secrecy::ExposeSecret;
 use url::Url;
 
-use super::{Handle, Objects, Sessions, Snapshot, error};
+use super::{Handle, ObjectError, Objects, Published, Sessions, Snapshot, error};
 use crate::{
     config::Location,
     domain::{Error, Incarnation, Resource, Result, TableName},
 };
+
+/// Manifests deleted concurrently.
+const PARALLEL_DELETES: usize = 16;
+
+/// How often a folder that does not stay empty is deleted.
+const MAX_DROPS: usize = 5;
 
 /// A LanceDB location: its tables, and the objects that they are made of.
 pub struct Store {
@@ -160,13 +167,41 @@ impl Store {
         Ok(Handle::new(name.clone(), table, incarnation))
     }
 
-    /// Drops a table with all its files.
+    /// Drops a table with all its files: its manifests first, the newest last, so
+    /// that nobody opens half a table, and so that who misses a file of it can
+    /// tell that it is gone.
     pub async fn drop_table(&self, name: &TableName) -> Result<()> {
-        self.connection
-            .drop_table(name.as_str(), &[])
-            .await
-            .map_err(|e| error::in_table(name, e))
+        let folder = Objects::table_folder(name);
+        let manifests = self.objects.published(name).await.map_err(unanswered)?;
+        let mut manifests: Vec<_> = manifests.into_values().collect();
+        let newest = manifests.pop();
+        let delete = |manifest: Published| {
+            let path = format!("{folder}/{}", manifest.file);
+            async move { self.objects.delete(&path).await.map_err(unanswered) }
+        };
+        stream::iter(manifests)
+            .map(|manifest| Ok(delete(manifest)))
+            .try_buffer_unordered(PARALLEL_DELETES)
+            .try_collect::<()>()
+            .await?;
+        if let Some(newest) = newest {
+            delete(newest).await?;
+        }
+        let mut attempt = 1;
+        loop {
+            let dropped = self.connection.drop_table(name.as_str(), &[]).await;
+            match dropped.map_err(|e| error::in_table(name, e)) {
+                Ok(()) | Err(Error::NotFound { .. }) => return Ok(()),
+                // A local folder that another process has just put a file into.
+                Err(_) if attempt < MAX_DROPS => attempt += 1,
+                Err(e) => return Err(e),
+            }
+        }
     }
+}
+
+fn unanswered(error: ObjectError) -> Error {
+    super::incarnation::unavailable(&error)
 }
 
 /// The folder of a `file` URI.

@@ -1,14 +1,16 @@
 //! How fresh a read must be: the field `freshness`, LanceDB's own request headers
 //! as metadata, and the configured default.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use tonic::metadata::MetadataMap;
 
 use crate::{
     config::DefaultFreshness,
-    domain::{Bounds, Error, Freshness, Position, Result, TableName, TokenKey, table::VersionRef},
+    domain::{
+        Bounds, Error, Freshness, Position, Result, Session, TableName, TokenKey, table::VersionRef,
+    },
     proto::v1 as pb,
 };
 
@@ -31,12 +33,13 @@ pub struct Asked<'a> {
     pub metadata: &'a MetadataMap,
 }
 
-/// How fresh the answer must be. Bounds of the metadata hold beside those of the
+/// How fresh the answer must be; `key` is `None` until the primary is known.
+/// Bounds of the metadata hold beside those of the
 /// field; a field that names one version, or the primary's newest, stands alone.
 pub fn freshness(
     asked: Asked<'_>,
     default: DefaultFreshness,
-    key: &TokenKey,
+    key: Option<&TokenKey>,
     now: SystemTime,
 ) -> Result<Freshness> {
     use pb::freshness::Kind;
@@ -59,7 +62,7 @@ pub fn freshness(
             bounds.position = newer(bounds.position, position);
         }
         Some(Kind::MaxStaleness(most)) => {
-            let age = most.age.map(age).transpose()?;
+            let age = super::table::duration(most.age, "freshness.max_staleness.age")?;
             if age.is_none() && most.versions.is_none() {
                 let text = "needs age or versions";
                 return Err(Error::invalid("freshness.max_staleness", text));
@@ -70,11 +73,22 @@ pub fn freshness(
         }
         Some(Kind::Strong(_)) => return Ok(Freshness::Strong),
         Some(Kind::Exact(exact)) => return exact_version(exact).map(Freshness::Exact),
+        Some(Kind::Session(text)) => {
+            let session = session(key, table, &text, "freshness.session")?;
+            if session.has_expired(now) {
+                return Err(expired());
+            }
+            return Ok(Freshness::Session(session.position));
+        }
     }
     Ok(Freshness::Bounded(bounds))
 }
 
-fn from_metadata(metadata: &MetadataMap, table: &TableName, key: &TokenKey) -> Result<Bounds> {
+fn from_metadata(
+    metadata: &MetadataMap,
+    table: &TableName,
+    key: Option<&TokenKey>,
+) -> Result<Bounds> {
     let written = number(metadata, MIN_VERSION)?;
     let read = number(metadata, MIN_READ_VERSION)?;
     let position = text(metadata, TOKEN)?
@@ -110,12 +124,41 @@ fn number(metadata: &MetadataMap, name: &'static str) -> Result<Option<u64>> {
         .map_err(|_| Error::invalid(name, "is no version number"))
 }
 
-fn open(key: &TokenKey, table: &TableName, token: &str, field: &str) -> Result<Position> {
+/// The session that a text stands for, expired or not.
+pub fn session(
+    key: Option<&TokenKey>,
+    table: &TableName,
+    text: &str,
+    field: &str,
+) -> Result<Session> {
+    known(key, field)?
+        .open_session(table, text)
+        .map_err(|fault| Error::invalid(field, fault.to_string()))
+}
+
+/// What is told to who uses a session that has ended.
+pub fn expired() -> Error {
+    Error::Precondition {
+        reason: "SESSION_EXPIRED",
+        message: "the session has expired".into(),
+    }
+}
+
+fn open(key: Option<&TokenKey>, table: &TableName, token: &str, field: &str) -> Result<Position> {
     if token.len() > MAX_TOKEN {
         return Err(Error::invalid(field, "is longer than any token"));
     }
-    key.open(table, token)
+    known(key, field)?
+        .open(table, token)
         .map_err(|fault| Error::invalid(field, fault.to_string()))
+}
+
+fn known<'a>(key: Option<&'a TokenKey>, field: &str) -> Result<&'a TokenKey> {
+    key.ok_or_else(|| Error::Unavailable {
+        reason: "CONNECTION_NOT_READY",
+        message: format!("{field}: no connection has told yet which primary this is"),
+        retry_after: Duration::from_secs(1),
+    })
 }
 
 /// The stricter one of two tokens. Where they are of two creations of a table,
@@ -125,11 +168,6 @@ fn newer(metadata: Option<Position>, field: Position) -> Option<Position> {
         Some(other) if other.reaches(&field) => other,
         _ => field,
     })
-}
-
-fn age(age: prost_types::Duration) -> Result<std::time::Duration> {
-    age.try_into()
-        .map_err(|_| Error::invalid("freshness.max_staleness.age", "may not be negative"))
 }
 
 fn exact_version(exact: pb::ExactVersion) -> Result<VersionRef> {
@@ -149,8 +187,6 @@ fn exact_version(exact: pb::ExactVersion) -> Result<VersionRef> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{domain::Incarnation, wire::tests::fields};
 
@@ -172,7 +208,7 @@ mod tests {
             field: kind.map(|kind| pb::Freshness { kind: Some(kind) }),
             metadata: &metadata,
         };
-        freshness(asked, default, &TokenKey::of("p"), noon())
+        freshness(asked, default, Some(&TokenKey::of("p")), noon())
     }
 
     fn noon() -> SystemTime {
@@ -241,6 +277,22 @@ mod tests {
         }
         let long = Some(Kind::Token("A".repeat(1_000_000)));
         assert_eq!(fields(ask(long, &[], Eventual)), ["freshness.token"]);
+    }
+
+    #[test]
+    fn before_the_primary_is_known_a_token_is_neither_good_nor_bad() {
+        let asked = Asked {
+            table: &table(),
+            field: Some(pb::Freshness {
+                kind: Some(Kind::Token("A".repeat(60))),
+            }),
+            metadata: &MetadataMap::new(),
+        };
+        let outcome = freshness(asked, Eventual, None, noon());
+        assert!(
+            matches!(outcome, Err(Error::Unavailable { .. })),
+            "{outcome:?}"
+        );
     }
 
     #[test]

@@ -20,12 +20,12 @@ use self::{
 /// Operations of one run. The long run of 100,000 is the same test with this
 /// variable set.
 fn operations() -> usize {
-    let set = std::env::var("LANCEGATE_CONSISTENCY_OPERATIONS").ok();
+    let set = std::env::var("CONSISTENCY_OPERATIONS").ok();
     set.and_then(|n| n.parse().ok()).unwrap_or(1_200)
 }
 
 fn seed() -> u64 {
-    let set = std::env::var("LANCEGATE_CONSISTENCY_SEED").ok();
+    let set = std::env::var("CONSISTENCY_SEED").ok();
     set.and_then(|n| n.parse().ok()).unwrap_or(20_261_121)
 }
 
@@ -34,7 +34,7 @@ const CLIENTS: usize = 10;
 /// Runs clients against a cluster; answers what was wrong.
 async fn run(broken: Broken, operations: usize) -> Vec<String> {
     let seed = seed();
-    println!("LANCEGATE_CONSISTENCY_SEED={seed}");
+    println!("CONSISTENCY_SEED={seed}");
     let folder = TempDir::new().unwrap();
     let cluster = Arc::new(Cluster::start(folder.path(), broken).await);
     let world = Arc::new(World::new(Arc::clone(&cluster)));

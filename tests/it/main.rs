@@ -21,6 +21,7 @@ mod retention;
 mod round_trip;
 mod routing;
 mod server;
+mod sessions;
 mod tables;
 mod tidy;
 mod verify;

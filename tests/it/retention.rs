@@ -424,3 +424,46 @@ async fn killed_while_it_prunes_a_replica_it_leaves_whole_versions() {
         until_some(async || (std::fs::read_dir(&data).unwrap().count() == 1).then_some(())).await;
     }
 }
+
+/// A floor that another process has just written: what is below may go while a
+/// restore or a new tag relies on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_gone_at_any_moment_is_neither_restored_nor_tagged() {
+    let mut server = start(0, &[]).await;
+    commits(&mut server, 1..=4).await;
+    server.table.create_tag(create_tag("a", 1)).await.unwrap();
+    let primary = place(&server, "primary");
+    let incarnation = std::fs::read_to_string(primary.join("t.lance/_lancegate/incarnation"));
+    let floors = primary.join("_lancegate/floors/t");
+    std::fs::create_dir_all(&floors).unwrap();
+    std::fs::write(
+        floors.join(format!("{}-{:020}", incarnation.unwrap(), 3)),
+        "",
+    )
+    .unwrap();
+    let restore = |version| RestoreVersionRequest {
+        table: "t".into(),
+        target: Some(restore_version_request::Target::Version(version)),
+    };
+    refused_as_pruned(&server.table.restore_version(restore(2)).await.unwrap_err());
+    refused_as_pruned(
+        &server
+            .table
+            .create_tag(create_tag("b", 2))
+            .await
+            .unwrap_err(),
+    );
+    // A tag spares version 1; version 3 is not below the floor.
+    for version in [1, 3] {
+        server
+            .table
+            .restore_version(restore(version))
+            .await
+            .unwrap();
+        let tag = create_tag(&format!("of-{version}"), version);
+        server.table.create_tag(tag).await.unwrap();
+    }
+    // None of that left a pin behind.
+    let pins = std::fs::read_dir(primary.join("_lancegate/pins/t")).unwrap();
+    assert_eq!(pins.count(), 0);
+}

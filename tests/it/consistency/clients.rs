@@ -230,8 +230,11 @@ impl Client {
 }
 
 fn refused_or_broken(status: Status) -> Outcome {
-    println!("REF {:?} {}", status.code(), status.message());
     match status.code() {
+        // A file that should have been there.
+        Code::Unavailable if status.message().contains("object store") => {
+            Outcome::Broken(status.to_string())
+        }
         // The table between its end and its new beginning; not one of its files.
         Code::NotFound if status.message().starts_with("table '") => Outcome::Refused,
         Code::Unavailable

@@ -24,9 +24,10 @@ use crate::{
         view::{Lag, Policy, Route, Served},
     },
     proto::v1::{
-        CountRequest, CountResponse, ExplainRequest, ExplainResponse, GetRequest, GetResponse,
-        ScanRequest, ScanResponse, SearchRequest, SearchResponse, SearchStreamRequest,
-        SearchStreamResponse,
+        CloseSessionRequest, CloseSessionResponse, CountRequest, CountResponse, ExplainRequest,
+        ExplainResponse, GetRequest, GetResponse, OpenSessionRequest, OpenSessionResponse,
+        RenewSessionRequest, RenewSessionResponse, ScanRequest, ScanResponse, SearchRequest,
+        SearchResponse, SearchStreamRequest, SearchStreamResponse,
         search_service_server::{SearchService, SearchServiceServer},
     },
     service::health::HealthReporter,
@@ -225,6 +226,27 @@ impl SearchService for Obedient {
             count,
             served: None,
         }))
+    }
+
+    async fn open_session(
+        &self,
+        _: Request<OpenSessionRequest>,
+    ) -> Result<Response<OpenSessionResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn renew_session(
+        &self,
+        _: Request<RenewSessionRequest>,
+    ) -> Result<Response<RenewSessionResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn close_session(
+        &self,
+        _: Request<CloseSessionRequest>,
+    ) -> Result<Response<CloseSessionResponse>, Status> {
+        Err(Status::unimplemented("not here"))
     }
 
     async fn explain(

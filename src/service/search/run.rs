@@ -1,0 +1,197 @@
+//! What the reads do, between their requests and their answers.
+
+use std::sync::Arc;
+
+use prost::Message;
+
+use crate::{
+    domain::{Error, Resource, Result, TableName, search::Scan, view::Served},
+    proto::v1 as pb,
+    router::ReadOptions,
+    service::api::Api,
+    storage::{Batches, Rows, Snapshot},
+    wire::{
+        self,
+        page::{PageToken, fingerprint},
+        query::page_size,
+    },
+};
+
+impl Api {
+    pub(super) async fn run_search(
+        &self,
+        table: &str,
+        query: Option<pb::Query>,
+        options: &ReadOptions,
+    ) -> Result<(Rows, Served)> {
+        let table = TableName::parse(table)?;
+        let search = wire::query::search(query, &self.limits)?;
+        let (depth, most) = (self.limits.max_filter_depth, self.limits.max_response_bytes);
+        self.router
+            .read(&table, options, |snapshot| async move {
+                snapshot.search(search, depth).await?.collect(most).await
+            })
+            .await
+    }
+
+    pub(super) async fn open_stream(
+        &self,
+        table: &str,
+        query: Option<pb::Query>,
+        options: &ReadOptions,
+    ) -> Result<(Batches, Served)> {
+        let table = TableName::parse(table)?;
+        let search = wire::query::search(query, &self.limits)?;
+        let depth = self.limits.max_filter_depth;
+        self.router
+            .read(&table, options, |snapshot| async move {
+                snapshot.search(search, depth).await
+            })
+            .await
+    }
+
+    pub(super) async fn run_scan(
+        &self,
+        request: pb::ScanRequest,
+        options: &ReadOptions,
+    ) -> Result<((Rows, String), Served)> {
+        let table = TableName::parse(&request.table)?;
+        let size = page_size(request.page_size, &self.limits)?;
+        let asked = request.query.as_ref().map(Message::encode_to_vec);
+        let asked = asked.unwrap_or_default();
+        let print = fingerprint([table.as_str().as_bytes(), asked.as_slice()]);
+        let token = PageToken::decode(&request.page_token, print)?;
+        let scan = wire::query::scan(request.query, "query", &self.limits)?;
+        let (depth, most) = (self.limits.max_filter_depth, self.limits.max_response_bytes);
+        let page = |snapshot: Arc<Snapshot>, offset| async move {
+            scan_page(&snapshot, &scan, offset, size, print, depth, most).await
+        };
+        let Some(token) = token else {
+            return self
+                .router
+                .read(&table, options, |snapshot| page(snapshot, 0))
+                .await;
+        };
+        let outcome = self
+            .router
+            .read_at(&table, token.version, |snapshot| async move {
+                if commit_nanos(&snapshot) != token.commit_nanos {
+                    // An earlier table of this name: its versions are gone.
+                    return Err(Error::not_found(Resource::Version, "of the page token"));
+                }
+                page(snapshot, token.offset).await
+            })
+            .await;
+        match outcome {
+            Err(
+                Error::NotFound {
+                    kind: Resource::Version,
+                    ..
+                }
+                | Error::Precondition {
+                    reason: Error::PRUNED,
+                    ..
+                },
+            ) => Err(Error::Precondition {
+                reason: "PAGE_TOKEN_EXPIRED",
+                message: "the version that page_token belongs to was removed; scan again".into(),
+            }),
+            other => other,
+        }
+    }
+
+    pub(super) async fn run_get(
+        &self,
+        request: pb::GetRequest,
+        options: &ReadOptions,
+    ) -> Result<(Rows, Served)> {
+        let table = TableName::parse(&request.table)?;
+        wire::query::check_get(&request, &self.limits)?;
+        let columns = wire::query::columns(request.columns);
+        let (keys, key_columns) = (request.keys, request.key_columns);
+        // Several columns make one chain of OR per key, which is planned
+        // recursively.
+        if key_columns.len() > 1 && keys.len() > MAX_COMPOSITE_KEYS {
+            let text = format!("may have {MAX_COMPOSITE_KEYS} keys of several columns");
+            return Err(Error::invalid("keys", text));
+        }
+        let row_id = request.with_row_id;
+        let most = self.limits.max_response_bytes;
+        self.router
+            .read(&table, options, |snapshot| async move {
+                let fields = snapshot.key_fields(&key_columns)?;
+                let keys = wire::rows::decode_key_batch(keys, fields)?;
+                snapshot.get(&keys, columns.as_deref(), row_id, most).await
+            })
+            .await
+    }
+
+    pub(super) async fn run_explain(
+        &self,
+        request: pb::ExplainRequest,
+        options: &ReadOptions,
+    ) -> Result<(String, Served)> {
+        use pb::explain_request::Target;
+        let table = TableName::parse(&request.table)?;
+        let depth = self.limits.max_filter_depth;
+        let (analyze, verbose) = (request.analyze, request.verbose);
+        match request.target {
+            Some(Target::Query(query)) => {
+                let search = wire::query::search(Some(query), &self.limits)?;
+                self.router
+                    .read(&table, options, |snapshot| async move {
+                        snapshot
+                            .explain_search(search, analyze, verbose, depth)
+                            .await
+                    })
+                    .await
+            }
+            Some(Target::Scan(scan)) => {
+                let scan = wire::query::scan(Some(scan), "scan", &self.limits)?;
+                self.router
+                    .read(&table, options, |snapshot| async move {
+                        snapshot.explain_scan(&scan, analyze, verbose, depth).await
+                    })
+                    .await
+            }
+            None => Err(Error::invalid("target", "is required: query or scan")),
+        }
+    }
+}
+
+/// Most keys of several columns in one Get.
+const MAX_COMPOSITE_KEYS: usize = 500;
+
+/// One page of a scan, and the token of the next one.
+async fn scan_page(
+    snapshot: &Snapshot,
+    scan: &Scan,
+    offset: u64,
+    size: usize,
+    print: u64,
+    depth: usize,
+    most: usize,
+) -> Result<(Rows, String)> {
+    // One row more than the page tells whether there is another page.
+    let mut rows = snapshot
+        .scan(scan, offset, size + 1, depth)
+        .await?
+        .collect(most)
+        .await?;
+    if rows.num_rows() <= size {
+        return Ok((rows, String::new()));
+    }
+    rows.truncate(size);
+    let next = PageToken {
+        version: snapshot.version(),
+        offset: offset.saturating_add(size as u64),
+        commit_nanos: commit_nanos(snapshot),
+        fingerprint: print,
+    };
+    Ok((rows, next.encode()))
+}
+
+/// When a snapshot was committed; the low 64 bits reach to the year 2554.
+fn commit_nanos(snapshot: &Snapshot) -> u64 {
+    snapshot.commit().timestamp_nanos as u64
+}
