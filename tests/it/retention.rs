@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use lance::dataset::Dataset;
@@ -466,4 +466,25 @@ async fn what_may_be_gone_at_any_moment_is_neither_restored_nor_tagged() {
     // None of that left a pin behind.
     let pins = std::fs::read_dir(primary.join("_lancegate/pins/t")).unwrap();
     assert_eq!(pins.count(), 0);
+}
+
+/// Whoever began to read a version of a replica while it was served has the grace
+/// to finish, from when the primary has it no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_keeps_what_the_primary_deleted_for_the_grace() {
+    const GRACE: Duration = Duration::from_secs(2);
+    let mut server = start(1, &SOON[..2]).await;
+    commits(&mut server, 1..=4).await;
+    server.settled().await;
+    let mut env = SOON.to_vec();
+    env.push(("LANCEGATE_REPLICATION__DELETE_GRACE", "2s"));
+    let server = server.restart_with(1, &env).await;
+    let gone_from = async |name: &str| {
+        let place = place(&server, name);
+        until_some(async || (!versions(&place).contains(&1)).then(Instant::now)).await
+    };
+    let (primary, replica) = tokio::join!(gone_from("primary"), gone_from("replica-1"));
+    let kept = replica.duration_since(primary);
+    // Less the pause between two of our looks.
+    assert!(kept + Duration::from_millis(50) > GRACE, "{kept:?}");
 }
