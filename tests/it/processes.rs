@@ -132,7 +132,9 @@ async fn with_a_lease_one_copies_and_another_takes_over() {
     }
     // Every byte that is there was copied once, by one of them.
     let there = |folder: &TempDir| -> u64 {
-        let files = files(&folder.path().join("replica-1"));
+        let mut files = files(&folder.path().join("replica-1"));
+        // The mark of the table's creation is written anew, not copied.
+        files.retain(|name, _| !name.contains("/_lancegate/"));
         files.values().map(|bytes| bytes.len() as u64).sum()
     };
     let (by_a, by_b) = (copied(&a, "replica-1").await, copied(&b, "replica-1").await);

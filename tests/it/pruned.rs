@@ -47,7 +47,8 @@ async fn a_primary_pruned_under_the_copier_is_copied_all_the_same() {
     let table = Dataset::open(&format!("{primary}/t.lance")).await.unwrap();
     let now = chrono::TimeDelta::zero();
     let pruned = table.cleanup_old_versions(now, None, None).await.unwrap();
-    assert_eq!(pruned.old_versions, COMMITS as u64);
+    // Compaction is a commit or two as well.
+    assert!(pruned.old_versions >= COMMITS as u64, "{pruned:?}");
     assert!(copied() < COMMITS as usize, "it had copied everything");
     assert!(!copy.join("_versions").exists(), "it had published");
     println!("{pruned:?}");

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use lance::dataset::Dataset;
@@ -468,4 +468,68 @@ async fn a_session_holds_its_version_until_it_is_closed() {
     }
     let gone = count(&mut server, in_session()).await.unwrap_err();
     assert_eq!(reason(&gone), "VERSION_PRUNED");
+}
+
+/// A floor that another process has just written: what is below may go while a
+/// restore or a new tag relies on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_gone_at_any_moment_is_neither_restored_nor_tagged() {
+    let mut server = start(0, &[]).await;
+    commits(&mut server, 1..=4).await;
+    server.table.create_tag(create_tag("a", 1)).await.unwrap();
+    let primary = place(&server, "primary");
+    let incarnation = std::fs::read_to_string(primary.join("t.lance/_lancegate/incarnation"));
+    let floors = primary.join("_lancegate/floors/t");
+    std::fs::create_dir_all(&floors).unwrap();
+    std::fs::write(
+        floors.join(format!("{}-{:020}", incarnation.unwrap(), 3)),
+        "",
+    )
+    .unwrap();
+    let restore = |version| RestoreVersionRequest {
+        table: "t".into(),
+        target: Some(restore_version_request::Target::Version(version)),
+    };
+    refused_as_pruned(&server.table.restore_version(restore(2)).await.unwrap_err());
+    refused_as_pruned(
+        &server
+            .table
+            .create_tag(create_tag("b", 2))
+            .await
+            .unwrap_err(),
+    );
+    // A tag spares version 1; version 3 is not below the floor.
+    for version in [1, 3] {
+        server
+            .table
+            .restore_version(restore(version))
+            .await
+            .unwrap();
+        let tag = create_tag(&format!("of-{version}"), version);
+        server.table.create_tag(tag).await.unwrap();
+    }
+    // None of that left a pin behind.
+    let pins = std::fs::read_dir(primary.join("_lancegate/pins/t")).unwrap();
+    assert_eq!(pins.count(), 0);
+}
+
+/// Whoever began to read a version of a replica while it was served has the grace
+/// to finish, from when the primary has it no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_keeps_what_the_primary_deleted_for_the_grace() {
+    const GRACE: Duration = Duration::from_secs(2);
+    let mut server = start(1, &SOON[..2]).await;
+    commits(&mut server, 1..=4).await;
+    server.settled().await;
+    let mut env = SOON.to_vec();
+    env.push(("LANCEGATE_REPLICATION__DELETE_GRACE", "2s"));
+    let server = server.restart_with(1, &env).await;
+    let gone_from = async |name: &str| {
+        let place = place(&server, name);
+        until_some(async || (!versions(&place).contains(&1)).then(Instant::now)).await
+    };
+    let (primary, replica) = tokio::join!(gone_from("primary"), gone_from("replica-1"));
+    let kept = replica.duration_since(primary);
+    // Less the pause between two of our looks.
+    assert!(kept + Duration::from_millis(50) > GRACE, "{kept:?}");
 }

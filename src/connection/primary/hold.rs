@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Primary;
 use crate::{
-    domain::{Error, Incarnation, Result, TableName},
+    domain::{Incarnation, Result, TableName},
     storage::{Pin, pins},
 };
 
@@ -14,12 +14,11 @@ const LONGEST: Duration = Duration::from_secs(10 * 60);
 
 impl Primary {
     /// Does something with an old version of a table, which no process prunes
-    /// meanwhile. One with a tag is spared by that; of others the pin comes first
-    /// and the look at the floor after (`storage::floors`).
+    /// meanwhile: it is pinned.
     ///
     /// # Errors
-    /// [`Error::pruned`] for a version that may be gone at any moment, and those of
-    /// `work`.
+    /// [`crate::domain::Error::pruned`] for a version that may be gone at any
+    /// moment, and those of `work`.
     pub async fn holding<T, F>(
         &self,
         name: &TableName,
@@ -41,15 +40,8 @@ impl Primary {
             version,
             expires_at: SystemTime::now() + LONGEST,
         };
-        pins::place(&store, name, &id, &pin).await?;
-        let done = async {
-            let floor = store.read_floor(name, incarnation).await?;
-            if version < floor && !head.handle().tagged_versions().await?.contains(&version) {
-                return Err(Error::pruned(version));
-            }
-            work().await
-        };
-        let done = done.await;
+        pins::pin(&store, name, &id, &pin).await?;
+        let done = work().await;
         if let Err(error) = pins::release(&store, name, &id).await {
             tracing::debug!(table = %name, version, %error, "a pin was left to expire by itself");
         }
