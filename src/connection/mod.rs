@@ -22,5 +22,5 @@ pub use events::Events;
 pub use external::{External, Whole};
 pub use follow::{Follow, follow, keep_following};
 pub use orders::{Orders, Waiting};
-pub use primary::{Head, Lane, Primary};
+pub use primary::{Head, Lane, Past, Primary};
 pub use watch::watch;

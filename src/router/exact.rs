@@ -6,7 +6,7 @@ use super::{Router, choose::primary_only, fresh::Chosen};
 use crate::{
     connection::Connection,
     domain::{
-        Error, Need, Resource, Result, TableName,
+        Error, Resource, Result, TableName,
         table::VersionRef,
         view::{ConnectionState, Policy, Route},
     },
@@ -27,7 +27,7 @@ impl Router {
             }
         }
         let primary = self.primary().connection();
-        let view = self.look_at(primary, table, &Need::NOTHING);
+        let view = self.look_at(primary, table, None);
         primary_only(&view)?;
         if view.position.is_none() {
             return Err(Error::not_found(Resource::Table, table.as_str()));

@@ -15,6 +15,7 @@ mod lifecycle;
 mod process;
 mod processes;
 mod pruned;
+mod quiet;
 mod replication;
 mod replicator;
 mod round_trip;
