@@ -27,11 +27,11 @@ use crate::{
     writer::Writer,
 };
 
-const ROWS: usize = 50_000;
+const ROWS: usize = 20_000;
 const QUICK_ROWS: usize = 5_000;
 
 /// Rows that are appended before the index is brought up to date.
-const APPENDED: usize = 1_000;
+const APPENDED: usize = 500;
 
 /// How many indexes are published in a round: the last one is built anew, the
 /// others have rows added.

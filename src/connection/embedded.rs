@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::{Catalog, Events, Orders};
 use crate::{
@@ -42,7 +42,8 @@ pub struct Connection {
     table_errors: Mutex<HashMap<TableName, String>>,
     reads: AtomicU64,
     loaded: AtomicBool,
-    suspicion: Notify,
+    /// Counts the troubles that reads and looks had with it.
+    troubles: watch::Sender<u64>,
     orders: Orders,
     events: Events,
 }
@@ -75,7 +76,7 @@ impl Connection {
             table_errors: Mutex::default(),
             reads: AtomicU64::new(0),
             loaded: AtomicBool::new(false),
-            suspicion: Notify::new(),
+            troubles: watch::Sender::new(0),
             orders: Orders::default(),
             events,
         }
@@ -230,12 +231,12 @@ impl Connection {
     /// Notes an error that does not change the state.
     pub fn note_error(&self, error: &Error) {
         self.set_state(self.state(), Some(error));
-        self.suspicion.notify_one();
+        self.troubles.send_modify(|n| *n += 1);
     }
 
-    /// Waits until somebody had trouble with this connection.
-    pub async fn suspected(&self) {
-        self.suspicion.notified().await;
+    /// Wakes when somebody had trouble with this connection.
+    pub fn troubles(&self) -> watch::Receiver<u64> {
+        self.troubles.subscribe()
     }
 
     /// Notes why a table is not replicated to this connection, or that it is.

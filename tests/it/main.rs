@@ -12,6 +12,7 @@ mod failpoints;
 mod freshness;
 mod killed;
 mod lifecycle;
+mod mirrored;
 mod process;
 mod processes;
 mod pruned;
