@@ -14,6 +14,7 @@ use crate::{
     copies::{self, Copied, Loop},
     distribution::Distribution,
     options::Options,
+    positions::Positions,
     readers::{Answer, Reader, Reading, Readings},
     sample::Sample,
     server::{BINARY, Server, Settings},
@@ -126,7 +127,7 @@ async fn one(system: System, sample: &Sample, length: Duration, place: &Path) ->
     let server = start(variables[..1].to_vec()).await?;
     let mut writer = Writer::connect(&server).await?;
     writer.create(&sample.rows(0, sample.len())?).await?;
-    writer.index_vectors(sample.len()).await?;
+    let version = writer.index_vectors(sample.len()).await?;
     server.stop().await?;
     let copying = match system {
         System::Managed => None,
@@ -136,7 +137,10 @@ async fn one(system: System, sample: &Sample, length: Duration, place: &Path) ->
     let reader = match system {
         System::Rclone => Reader::plain(&copy).await?,
         System::External | System::Managed => {
-            server.settled().await?;
+            let mut positions = Positions::connect(&server).await?;
+            positions
+                .until("replica-1", |p| p.is_up && p.version == version)
+                .await?;
             Reader::client(&server).await?
         }
     };

@@ -22,6 +22,7 @@ use crate::{
     dataset::{Dataset, TOP},
     distribution::Distribution,
     options::Options,
+    positions::{Position, Positions},
     server::{BINARY, Server, Settings},
     tables::{self, TABLE},
     writer::Writer,
@@ -79,6 +80,7 @@ pub async fn run(options: &Options, folder: &Path) -> Result<Value> {
         table.partitions,
         PUBLISHES - 1
     );
+    let version = table.version;
     let mut rounds: [Vec<Round>; SYSTEMS.len()] = Default::default();
     for round in 0..options.rounds() {
         for turn in 0..SYSTEMS.len() {
@@ -87,7 +89,7 @@ pub async fn run(options: &Options, folder: &Path) -> Result<Value> {
             let data = folder.join(format!("{round}-{turn}"));
             copy(&built, &data)?;
             let server = start(&data, &log, warm).await?;
-            let done = one(&server, &dataset).await?;
+            let done = one(&server, &dataset, version).await?;
             server.stop().await?;
             fs::remove_dir_all(&data)?;
             eprintln!(
@@ -122,8 +124,10 @@ async fn start(data: &Path, log: &Path, warm: &str) -> Result<Server> {
     .await
 }
 
-async fn one(server: &Server, dataset: &Dataset) -> Result<Round> {
-    server.settled().await?;
+async fn one(server: &Server, dataset: &Dataset, version: u64) -> Result<Round> {
+    let mut positions = Positions::connect(server).await?;
+    let is_there = |at: u64| move |p: &Position| p.is_up && p.version >= at;
+    positions.until("replica-1", is_there(version)).await?;
     let mut writer = Writer::connect(server).await?;
     let searching = Searching::start(server, dataset).await?;
     tokio::time::sleep(QUIET).await;
@@ -136,7 +140,7 @@ async fn one(server: &Server, dataset: &Dataset) -> Result<Round> {
             true => writer.index_vectors(dataset.num_rows()).await?,
             false => writer.optimize_indexes().await?.max(version),
         };
-        server.settled().await?;
+        positions.until("replica-1", is_there(version)).await?;
         publishes.push((began, version));
         tokio::time::sleep(QUIET).await;
     }
