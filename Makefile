@@ -1,5 +1,7 @@
 # What a developer does, one word each. CARGO_TARGET_DIR is honoured.
 .DEFAULT_GOAL := help
+# Which benchmark `make bench` runs: compare, replication or routing.
+BENCH ?= compare
 .PHONY: help run test test-external bench lint fmt build release clean
 
 help: ## Show this list
@@ -16,9 +18,9 @@ test-external: ## Run real clients and tools (Python, Go, grpcurl, promtool, ...
 	@scripts/setup.sh
 	@tests/external/run.sh
 
-bench: ## Compare with LanceDB in process and with a web app around it
+bench: ## Compare with LanceDB in process and a web app (BENCH=replication, routing: others)
 	@scripts/setup.sh
-	cargo bench --locked --bench compare
+	cargo bench --locked --bench $(BENCH)
 
 lint: ## Check formatting, clippy, the shell scripts and the licences
 	@scripts/setup.sh

@@ -144,7 +144,8 @@ pub fn sample_file(name: &str) -> std::path::PathBuf {
         .join(name)
 }
 
-fn parquet(name: &str) -> Result<RecordBatch> {
+/// The rows of a file of the sample.
+pub fn parquet(name: &str) -> Result<RecordBatch> {
     let file = File::open(sample_file(name))?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)?.build()?;
     let schema = reader.schema();
@@ -152,12 +153,14 @@ fn parquet(name: &str) -> Result<RecordBatch> {
     Ok(concat_batches(&schema, &batches)?)
 }
 
-fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+/// A column by its name.
+pub fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
     let column = batch.column_by_name(name);
     column.ok_or_else(|| format!("the sample has no column {name}").into())
 }
 
-fn embeddings(batch: &RecordBatch) -> Result<Vec<Vec<f32>>> {
+/// The column `vector`.
+pub fn embeddings(batch: &RecordBatch) -> Result<Vec<Vec<f32>>> {
     let item = Arc::new(Field::new("item", DataType::Float32, true));
     let lists = cast(
         column(batch, "vector")?,

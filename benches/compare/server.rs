@@ -38,8 +38,9 @@ pub struct Server {
 /// What differs from server to server.
 pub struct Settings<'a> {
     pub binary: &'a Path,
-    /// Holds primary, replica-1 and replica-2: the embedded default.
-    pub data: &'a Path,
+    /// Holds primary, replica-1 and replica-2: the embedded default. `None` where
+    /// the variables name the places.
+    pub data: Option<&'a Path>,
     pub log: &'a Path,
     /// Variables of its environment.
     pub variables: Vec<(&'static str, String)>,
@@ -49,7 +50,7 @@ impl<'a> Settings<'a> {
     pub fn new(data: &'a Path, log: &'a Path) -> Self {
         Self {
             binary: Path::new(BINARY),
-            data,
+            data: Some(data),
             log,
             variables: Vec::new(),
         }
@@ -63,8 +64,8 @@ impl Server {
         let mut command = without_configuration(settings.binary);
         command
             .arg("serve")
-            .arg("--data-dir")
-            .arg(settings.data)
+            .args(settings.data.map(|_| "--data-dir"))
+            .args(settings.data)
             .args(["--grpc-address", &address.to_string()])
             .args(["--http-address", &free_address()?.to_string()])
             // Nobody else uses it: it may go at once.

@@ -117,7 +117,7 @@ pub async fn build(server: &Server, dataset: &Dataset) -> Result<Built> {
 }
 
 /// A batch as an Arrow IPC stream.
-fn ipc(batch: &RecordBatch) -> Result<Bytes> {
+pub fn ipc(batch: &RecordBatch) -> Result<Bytes> {
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
     writer.write(batch)?;
     Ok(writer.into_inner()?.into())

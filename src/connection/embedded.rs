@@ -11,9 +11,9 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
-use super::{Catalog, Events, Orders, past::Past};
+use super::{Catalog, Events, Orders, opened::Opened};
 use crate::{
     config::{Location, ReplicaMode},
     domain::{Error, Position, Resource, Result, Role, TableName, view::ConnectionState},
@@ -38,12 +38,13 @@ pub struct Connection {
     /// The identity of the primary, where that is known.
     origin: ArcSwapOption<String>,
     catalog: Catalog,
-    past: Past,
+    opened: Opened,
     status: ArcSwap<Status>,
     table_errors: Mutex<HashMap<TableName, String>>,
     reads: AtomicU64,
     loaded: AtomicBool,
-    suspicion: Notify,
+    /// Counts the troubles that reads and looks had with it.
+    troubles: watch::Sender<u64>,
     orders: Orders,
     events: Events,
 }
@@ -68,7 +69,7 @@ impl Connection {
             identity: ArcSwapOption::empty(),
             origin: ArcSwapOption::empty(),
             catalog: Catalog::new(events.clone()),
-            past: Past::default(),
+            opened: Opened::default(),
             status: ArcSwap::from_pointee(Status {
                 state: ConnectionState::Connecting,
                 since: SystemTime::now(),
@@ -77,7 +78,7 @@ impl Connection {
             table_errors: Mutex::default(),
             reads: AtomicU64::new(0),
             loaded: AtomicBool::new(false),
-            suspicion: Notify::new(),
+            troubles: watch::Sender::new(0),
             orders: Orders::default(),
             events,
         }
@@ -232,12 +233,12 @@ impl Connection {
     /// Notes an error that does not change the state.
     pub fn note_error(&self, error: &Error) {
         self.set_state(self.state(), Some(error));
-        self.suspicion.notify_one();
+        self.troubles.send_modify(|n| *n += 1);
     }
 
-    /// Waits until somebody had trouble with this connection.
-    pub async fn suspected(&self) {
-        self.suspicion.notified().await;
+    /// Wakes when somebody had trouble with this connection.
+    pub fn troubles(&self) -> watch::Receiver<u64> {
+        self.troubles.subscribe()
     }
 
     /// Notes why a table is not replicated to this connection, or that it is.
@@ -289,7 +290,7 @@ impl Connection {
         }
         let incarnation = served.position().incarnation;
         let store = self.store()?;
-        self.past.get(&store, table, incarnation, version).await
+        self.opened.get(&store, table, incarnation, version).await
     }
 
     /// Notes that a version of a table could not be read: it is opened anew when it
@@ -299,7 +300,7 @@ impl Connection {
             incarnation,
             version,
         } = *position;
-        self.past.forget(table, incarnation, version).await;
+        self.opened.forget(table, incarnation, version).await;
     }
 }
 

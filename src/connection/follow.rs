@@ -4,6 +4,10 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Connection, Events, Head, Primary};
@@ -14,6 +18,9 @@ use crate::{
 
 /// Tables looked at concurrently: each look is a request or two to the store.
 const PARALLEL_LOOKS: usize = 8;
+
+/// The shortest time from one look to another that a failing read asks for.
+const LEAST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Looks once at every table of a location and serves the newest versions.
 /// Answers the tables that could not be looked at; they keep what they had.
@@ -46,7 +53,9 @@ pub async fn follow(target: &impl Follow) -> Result<Vec<(TableName, Error)>> {
     Ok(failures)
 }
 
-/// Follows a location until `stop`: every `interval`, and as soon as it is up.
+/// Follows a location until `stop`: every `interval`, as soon as it is up, and when
+/// a read had trouble with it: a version that others have removed meanwhile is not
+/// served until the next look is due.
 pub async fn keep_following(
     target: impl Follow,
     events: Events,
@@ -55,8 +64,10 @@ pub async fn keep_following(
 ) {
     let mut events = events.subscribe();
     let connection = target.connection();
+    let mut troubles = connection.troubles();
     loop {
         events.mark_unchanged();
+        troubles.mark_unchanged();
         let up = connection.state() == ConnectionState::Up;
         if up {
             match follow(&target).await {
@@ -65,16 +76,32 @@ pub async fn keep_following(
                         tracing::warn!(connection = %connection.name(), %table, %error, "table not opened");
                     }
                 }
-                Err(error) => connection.note_error(&error),
+                Err(error) => {
+                    connection.note_error(&error);
+                    // Its own trouble is no reason to look again.
+                    troubles.mark_unchanged();
+                }
             }
         }
+        let looked = Instant::now();
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
             // While it is up there is nothing to hear of but others.
             Ok(()) = events.changed(), if !up => {}
+            () = trouble(&mut troubles, looked), if up => {}
             () = stop.cancelled() => return,
         }
     }
+}
+
+/// Waits for trouble, and for some time to have passed since the last look: many
+/// reads may fail at once.
+async fn trouble(troubles: &mut watch::Receiver<u64>, looked: Instant) {
+    if troubles.changed().await.is_err() {
+        // Nobody is left who could have any.
+        return std::future::pending().await;
+    }
+    sleep_until(looked + LEAST_PAUSE).await;
 }
 
 /// What can be followed.

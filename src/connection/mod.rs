@@ -11,8 +11,8 @@ mod events;
 mod external;
 mod follow;
 mod history;
+mod opened;
 mod orders;
-mod past;
 mod primary;
 mod watch;
 
@@ -23,5 +23,5 @@ pub use events::Events;
 pub use external::{External, Whole};
 pub use follow::{Follow, follow, keep_following};
 pub use orders::{Orders, Waiting};
-pub use primary::{Head, Lane, Primary, Pruned, Unwanted};
+pub use primary::{Head, Lane, Past, Primary, Pruned, Unwanted};
 pub use watch::watch;

@@ -58,6 +58,17 @@ struct Table {
     announced: AtomicU64,
 }
 
+/// What is remembered of one table.
+pub struct Past(Arc<Table>);
+
+impl Past {
+    /// Until when everything that was committed to the table is in this version of
+    /// it, as far as is known.
+    pub fn complete_until(&self, version: u64) -> SystemTime {
+        lock(&self.0.history).complete_until(version)
+    }
+}
+
 /// An open handle on the newest version.
 #[derive(Clone)]
 pub struct Head(Handle);
@@ -211,12 +222,9 @@ impl Primary {
         history.behind_for(version, SystemTime::now())
     }
 
-    /// Until when everything that was committed to a table is in this version of
-    /// it, as far as is known.
-    pub fn complete_until(&self, name: &TableName, version: u64) -> Option<SystemTime> {
-        let table = Arc::clone(lock(&self.tables).get(name)?);
-        let history = lock(&table.history);
-        Some(history.complete_until(version))
+    /// What is remembered of a table.
+    pub fn past(&self, name: &TableName) -> Option<Past> {
+        lock(&self.tables).get(name).map(Arc::clone).map(Past)
     }
 
     /// How far a position of a table is behind the newest known one. An earlier

@@ -21,7 +21,9 @@ pub async fn watch(
     stop: CancellationToken,
 ) {
     let mut failures = 0;
+    let mut troubles = connection.troubles();
     loop {
+        troubles.mark_unchanged();
         probe_once(&connection, &sessions, health, &mut failures).await;
         let pause = match connection.state() {
             ConnectionState::Up if failures == 0 => health.probe_interval,
@@ -29,7 +31,7 @@ pub async fn watch(
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = connection.suspected() => {}
+            Ok(()) = troubles.changed() => {}
             () = stop.cancelled() => return,
         }
     }

@@ -114,10 +114,17 @@ impl Context<'_> {
         // The replica first: what another process copies there meanwhile is on
         // the primary by the time its versions are listed.
         let replica = self.replica_commit(table).await?;
-        let versions = source.version_numbers().await?;
         let primary_at_replica = match replica {
             Some(commit) => source.commit_of(commit.version).await?,
             None => None,
+        };
+        let versions = match primary_at_replica {
+            // Between these two there is nothing: a list, which takes the longer
+            // the more versions there are, would tell no more.
+            Some(commit) if replica == Some(commit) && commit.version + 1 == served.version => {
+                vec![commit.version, served.version]
+            }
+            _ => source.version_numbers().await?,
         };
         let marked = self.target.incarnation(table).await?;
         let mut oldest = None;

@@ -6,7 +6,7 @@ use super::{Router, choose::primary_only, fresh::Chosen, missing::unless_gone};
 use crate::{
     connection::Connection,
     domain::{
-        Error, Need, Position, Resource, Result, TableName,
+        Error, Position, Resource, Result, TableName,
         table::VersionRef,
         view::{ConnectionState, Policy, Route},
     },
@@ -27,7 +27,7 @@ impl Router {
             }
         }
         let primary = self.primary().connection();
-        let view = self.look_at(primary, table, &Need::NOTHING);
+        let view = self.look_at(primary, table, None);
         primary_only(&view)?;
         let Some(Position { incarnation, .. }) = view.position else {
             return Err(Error::not_found(Resource::Table, table.as_str()));

@@ -18,9 +18,9 @@ use super::{
 };
 use crate::{
     config,
-    connection::{Connection, Events, Primary},
+    connection::{Connection, Events, Past, Primary},
     domain::{
-        Freshness, Need, Position, Result, TableName, TokenKey,
+        Freshness, Incarnation, Need, Position, Result, TableName, TokenKey,
         view::{ConnectionView, Lag, Origin, Route, Served},
     },
     storage::Snapshot,
@@ -35,6 +35,12 @@ pub struct Router {
     freshness: config::Freshness,
     spilled: Semaphore,
     events: Events,
+}
+
+/// What is known of a table on the primary.
+pub(super) struct Known {
+    incarnation: Incarnation,
+    past: Past,
 }
 
 /// How fresh a read must be, and how long it may wait for that.
@@ -97,24 +103,25 @@ impl Router {
 
     /// What is known of every connection, for a read of this table.
     pub(super) fn view(&self, table: &TableName, need: &Need) -> Vec<ConnectionView> {
+        // Only where it is asked for, and once for all: it takes locks.
+        let known = need.as_of.and_then(|_| self.known(table));
         self.connections()
-            .map(|c| self.look_at(c, table, need))
+            .map(|c| self.look_at(c, table, known.as_ref()))
             .collect()
     }
 
+    /// What is known of a connection; how complete it is only where `known` says
+    /// what there is.
     pub(super) fn look_at(
         &self,
         connection: &Connection,
         table: &TableName,
-        need: &Need,
+        known: Option<&Known>,
     ) -> ConnectionView {
         let position = connection.catalog().position(table);
-        // Only where it is asked for: it takes a lock.
-        let as_of = need.as_of.and(position).and_then(|at| {
-            let newest = self.primary.connection().catalog().position(table)?;
+        let as_of = known.zip(position).and_then(|(known, at)| {
             // Of another creation of the table nothing is known.
-            (newest.incarnation == at.incarnation)
-                .then(|| self.primary.complete_until(table, at.version))?
+            (known.incarnation == at.incarnation).then(|| known.past.complete_until(at.version))
         });
         ConnectionView {
             name: Arc::clone(connection.name()),
@@ -123,6 +130,18 @@ impl Router {
             position,
             as_of,
         }
+    }
+
+    fn known(&self, table: &TableName) -> Option<Known> {
+        Some(Known {
+            incarnation: self
+                .primary
+                .connection()
+                .catalog()
+                .position(table)?
+                .incarnation,
+            past: self.primary.past(table)?,
+        })
     }
 
     /// Decides where a read goes now. No I/O: what is known decides.

@@ -85,7 +85,7 @@ impl Router {
     pub(super) async fn strong(&self, table: &TableName) -> Result<Chosen<'_>> {
         let began = SystemTime::now();
         let connection = self.primary().connection();
-        primary_only(&self.look_at(connection, table, &Need::NOTHING))?;
+        primary_only(&self.look_at(connection, table, None))?;
         self.primary().look_after(table, began).await?;
         let snapshot = connection
             .catalog()

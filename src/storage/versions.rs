@@ -68,12 +68,13 @@ impl Handle {
         if dataset.manifest().version == version {
             return Ok(Some(Commit::of(dataset.manifest())));
         }
-        if !self.version_numbers().await?.contains(&version) {
-            return Ok(None);
-        }
         match dataset.checkout_version(version).await {
             Ok(old) => Ok(Some(Commit::of(old.manifest()))),
-            Err(e) => Err(error::in_table(&self.name, e.into())),
+            // Listed only now: a list has every version that there is.
+            Err(e) => match self.version_numbers().await?.contains(&version) {
+                true => Err(error::in_table(&self.name, e.into())),
+                false => Ok(None),
+            },
         }
     }
 

@@ -201,7 +201,7 @@ async fn blob_table(uri: &str) {
     assert_eq!(sides.count(), 1, "no side file");
 }
 
-fn copy_tree(from: &Path, to: &Path, wanted: &impl Fn(&Path) -> bool) {
+pub fn copy_tree(from: &Path, to: &Path, wanted: &impl Fn(&Path) -> bool) {
     for entry in fs::read_dir(from).unwrap().flatten() {
         let (path, to) = (entry.path(), to.join(entry.file_name()));
         if path.is_dir() {

@@ -54,7 +54,8 @@ pub fn settings_with(folder: &Path, replicas: usize, more: &[(&str, &str)]) -> C
         env.push((format!("LANCEGATE_REPLICAS__{i}__NAME"), name.clone()));
         env.push((format!("LANCEGATE_REPLICAS__{i}__URI"), place(&name)));
     }
-    // What comes later wins.
+    // A variable is set once, in a real environment too.
+    env.retain(|(key, _)| more.iter().all(|(name, _)| name != key));
     let more = more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
     env.extend(more);
     config::load(Sources {

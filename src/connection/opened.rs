@@ -18,16 +18,16 @@ const MOST: u64 = 64;
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Versions of tables that were asked for by their numbers.
-pub(super) struct Past(Cache<(TableName, Incarnation, u64), Arc<Snapshot>>);
+pub(super) struct Opened(Cache<(TableName, Incarnation, u64), Arc<Snapshot>>);
 
-impl Default for Past {
+impl Default for Opened {
     fn default() -> Self {
         let cache = Cache::builder().max_capacity(MOST).time_to_idle(IDLE);
         Self(cache.build())
     }
 }
 
-impl Past {
+impl Opened {
     /// A version of a table. Those who want one that is just being opened wait for
     /// that.
     pub(super) async fn get(
