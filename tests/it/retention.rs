@@ -417,6 +417,10 @@ async fn killed_while_it_prunes_a_replica_it_leaves_whole_versions() {
         for version in versions(&replica) {
             let old = table.checkout_version(version).await.unwrap();
             old.scan().try_into_batch().await.unwrap();
+            // What no scan reads is a file of the version too.
+            let transaction = old.manifest().transaction_file.as_ref().unwrap();
+            let folder = replica.join("t.lance/_transactions");
+            assert!(folder.join(transaction).exists(), "version {version}");
         }
         let _server = Server::start(folder.path(), 1, &env).await;
         until(&replica, &[newest]).await;
