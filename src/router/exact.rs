@@ -39,7 +39,7 @@ impl Router {
                     incarnation,
                     version,
                 };
-                Err(unless_gone(primary, table, &position, error).await)
+                Err(unless_gone(primary, table, &position, Policy::Exact, error).await)
             }
         }
     }

@@ -213,7 +213,7 @@ impl Router {
             spill: _held,
         } = chosen;
         metrics::routed(connection.name(), route.policy.as_str());
-        let position = snapshot.position();
+        let (position, policy) = (snapshot.position(), route.policy);
         let began = Instant::now();
         let outcome = read(snapshot).await;
         metrics::read_finished(connection.name(), outcome.is_ok(), began.elapsed());
@@ -223,7 +223,7 @@ impl Router {
                 Ok((answer, self.served_at(route, table, &position)))
             }
             Err(error) => {
-                let error = unless_gone(connection, table, &position, error).await;
+                let error = unless_gone(connection, table, &position, policy, error).await;
                 connection.forget_version(table, &position).await;
                 if error.is_connection_fault() {
                     connection.note_error(&error);

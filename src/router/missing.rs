@@ -1,18 +1,22 @@
 //! Why a version or one of its files is missing: the table was dropped, the
 //! version was pruned, or something is wrong.
 
+use std::time::Duration;
+
 use crate::{
     connection::Connection,
-    domain::{Error, Incarnation, Position, Resource, TableName},
+    domain::{Error, Incarnation, Position, Resource, TableName, view::Policy},
 };
 
 /// What an error of a read at `position` is: where the table is gone or another
 /// one of the same name, or where the version has been pruned, that. Otherwise,
-/// and where nobody can tell, the error as it was.
+/// and where nobody can tell, the error as it was. `policy` tells whether it was
+/// this version that was asked for.
 pub(super) async fn unless_gone(
     connection: &Connection,
     table: &TableName,
     position: &Position,
+    policy: Policy,
     error: Error,
 ) -> Error {
     let is_missing = matches!(
@@ -42,7 +46,14 @@ pub(super) async fn unless_gone(
         }
         // Numbers are given one after the other.
         Ok(_) if position.version < *newest && !there.contains_key(&position.version) => {
-            Error::pruned(position.version)
+            match policy {
+                Policy::Exact => Error::pruned(position.version),
+                _ => Error::Unavailable {
+                    reason: "VERSION_REMOVED",
+                    message: format!("version {} was removed while it was read", position.version),
+                    retry_after: Duration::from_millis(100),
+                },
+            }
         }
         _ => error,
     }

@@ -470,6 +470,8 @@ async fn a_session_holds_its_version_until_it_is_closed() {
     for name in ["primary", "replica-1"] {
         until(&place(&server, name), &[5, 6]).await;
     }
+    // Not even from what this process had open.
+    let mut server = server.restart_with(1, &SOON).await;
     let gone = count(&mut server, in_session()).await.unwrap_err();
     assert_eq!(reason(&gone), "VERSION_PRUNED");
 }
