@@ -5,12 +5,13 @@ import time
 
 import every_type
 import faults
+import freshness
 import lifecycle
 import transport
 from gate import Gate
 
 gate = Gate(sys.argv[1])
-for part in (every_type, lifecycle, transport, faults):
+for part in (every_type, lifecycle, freshness, transport, faults):
     began = time.monotonic()
     print(f"python {part.__name__}", flush=True)
     part.check(gate)
