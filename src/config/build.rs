@@ -1,12 +1,13 @@
 //! From what is written to what is meant: durations, sizes, addresses and what
 //! they have to do with one another.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path};
 
 use tracing_subscriber::EnvFilter;
 
 use super::{
     Cache, Config, Health, Limits, Logging, Metrics, Server, Shutdown,
+    checks::{Zero, bytes, duration},
     connections::connections,
     fault::Faults,
     freshness::freshness,
@@ -14,18 +15,11 @@ use super::{
     replication::replication,
     retention::retention,
     sessions::sessions,
-    units::{ByteSize, DurationText},
+    units::ByteSize,
 };
 
 /// Largest gRPC message: its length prefix has 32 bits.
 const LARGEST_MESSAGE: u64 = u32::MAX as u64;
-
-/// Whether zero is a sensible value.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Zero {
-    Allowed,
-    Refused,
-}
 
 /// Checks everything; faults are noted and checking goes on. `None` only where
 /// a fault was noted.
@@ -186,33 +180,6 @@ fn logging(raw: &raw::Logging, faults: &mut Faults) -> Logging {
         format: raw.format,
         filter: raw.filter.clone(),
     }
-}
-
-/// The duration; zero after a fault.
-pub(super) fn duration(
-    faults: &mut Faults,
-    path: &str,
-    text: &DurationText,
-    zero: Zero,
-) -> Duration {
-    let value = faults.ok(path, text.parse());
-    if value == Some(Duration::ZERO) && zero == Zero::Refused {
-        faults.push(path, "must be longer than nothing");
-    }
-    value.unwrap_or_default()
-}
-
-/// The number of bytes; zero after a fault.
-pub(super) fn bytes(faults: &mut Faults, path: &str, size: &ByteSize, zero: Zero) -> usize {
-    let value = faults.ok(path, size.parse());
-    if value == Some(0) && zero == Zero::Refused {
-        faults.push(path, "must be at least 1");
-    }
-    let value = value.unwrap_or_default();
-    usize::try_from(value).unwrap_or_else(|_| {
-        faults.push(path, "is more than this machine can address");
-        0
-    })
 }
 
 fn message_bytes(faults: &mut Faults, path: &str, size: &ByteSize) -> usize {

@@ -7,6 +7,7 @@
 //! found on the way are reported together.
 
 mod build;
+mod checks;
 mod connections;
 pub mod failpoint;
 mod fault;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Config, Location,
-    build::{Zero, bytes, duration},
+    checks::{Zero, bytes, duration},
     fault::Faults,
     raw,
 };

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Replication,
-    build::{Zero, duration},
+    checks::{Zero, duration},
     fault::Faults,
     raw,
 };

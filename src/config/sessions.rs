@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    build::{Zero, duration},
+    checks::{Zero, duration},
     fault::Faults,
     raw,
 };

@@ -1,12 +1,12 @@
 //! What a copier remembers of one table of one replica between rounds. All of it
 //! can be found out again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{copy::Present, prune::Doomed, withheld::Reason};
+use super::{copy::Present, withheld::Reason};
 
 /// What is remembered of one table.
 #[derive(Default)]
@@ -21,6 +21,16 @@ pub(super) struct Memory {
     pub tags_seen: Option<(u64, Instant)>,
     /// Versions that the primary has deleted.
     pub doomed: Doomed,
+}
+
+/// What is remembered of the versions of a replica that are to go.
+#[derive(Default)]
+pub(super) struct Doomed {
+    pub looked: Option<Instant>,
+    /// What the last look found, and when.
+    pub found: Option<(BTreeSet<u64>, Instant)>,
+    /// Whether files that belong to no version were looked for.
+    pub swept: bool,
 }
 
 impl Memory {

@@ -6,6 +6,7 @@
 //! identity can be read: so neither a wrong configuration nor a primary whose
 //! disk is missing can empty a replica.
 
+mod context;
 mod copy;
 mod drop;
 mod error;

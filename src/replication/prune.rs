@@ -14,7 +14,7 @@ use std::{
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
-use super::{ReplicationError, failpoint, lease::Turn, memory::Memory, table::Context};
+use super::{ReplicationError, context::Context, failpoint, lease::Turn, memory::Memory};
 use crate::{
     config::Retention,
     connection::{Primary, Pruned, Unwanted},
@@ -78,16 +78,6 @@ fn tell(table: &TableName, pruned: &Pruned, held: &mut HashMap<TableName, Arc<st
             }
         }
     }
-}
-
-/// What is remembered of the versions of a replica that are to go.
-#[derive(Default)]
-pub(super) struct Doomed {
-    looked: Option<Instant>,
-    /// What the last look found, and when.
-    found: Option<(BTreeSet<u64>, Instant)>,
-    /// Whether files that belong to no version were looked for.
-    swept: bool,
 }
 
 impl Context<'_> {

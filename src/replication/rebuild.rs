@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 
 use super::{
     ReplicationError,
+    context::Context,
     copy::Present,
     drop::unpublish,
     failpoint,
     memory::Memory,
-    table::Context,
     withheld::{Reason, withhold},
 };
 use crate::{

@@ -10,13 +10,12 @@ use tokio::time::Instant;
 
 use super::{
     ReplicationError,
+    context::Context,
     drop::Dropper,
     failpoint,
     lease::Turn,
     marker::claim,
-    memory::Memory,
-    prune::Doomed,
-    table::Context,
+    memory::{Doomed, Memory},
     withheld::{self, Reason},
 };
 use crate::{

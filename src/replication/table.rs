@@ -1,39 +1,24 @@
 //! Bringing one table of one replica up to date.
 
-use std::sync::Arc;
-
 use super::{
     ReplicationError,
+    context::Context,
     copy::Route,
-    drop::Dropper,
-    lease::Turn,
     memory::Memory,
     plan::{Known, Plan, plan},
     rebuild::Reuse,
     withheld::{self, Reason},
 };
 use crate::{
-    config::{OnDivergence, Replication},
-    connection::{Connection, Follows, Primary},
+    config::OnDivergence,
+    connection::Follows,
     domain::{Error, Incarnation, TableName},
-    storage::{Commit, Handle, Pace, Store, Transfer},
+    storage::{Commit, Handle, Transfer},
     telemetry::metrics,
 };
 
 /// How often a plan is made anew when the primary is pruned under the copier.
 const MAX_PLANS: usize = 5;
-
-/// One replica and what it is kept true to.
-pub(super) struct Context<'a> {
-    pub primary: &'a Primary,
-    pub source: &'a Store,
-    pub replica: &'a Connection,
-    pub target: &'a Arc<Store>,
-    pub options: Replication,
-    pub pace: &'a Pace,
-    pub dropper: &'a Dropper,
-    pub turn: &'a Turn,
-}
 
 impl Context<'_> {
     /// Copies what the replica lacks of a table and serves the newest version.

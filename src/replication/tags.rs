@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{ReplicationError, failpoint, memory::Memory, table::Context};
+use super::{ReplicationError, context::Context, failpoint, memory::Memory};
 use crate::{
     domain::TableName,
     storage::{ObjectError, Objects},
