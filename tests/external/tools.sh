@@ -5,6 +5,7 @@
 GRPCURL=github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
 PROTOC_GEN_GO=google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
 PROTOC_GEN_GO_GRPC=google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
+GRPC_HEALTH_PROBE=github.com/grpc-ecosystem/grpc-health-probe@v0.4.42
 
 GO_BIN="$CACHE/go-bin"
 VENV="$CACHE/external-venv"
@@ -16,6 +17,19 @@ need_go_tool() {
     [ "$(cat "$GO_BIN/.$name" 2>/dev/null)" = "$module" ] && [ -x "$GO_BIN/$name" ] && return 0
     say "building $name from its Go module"
     (cd / && GOBIN="$GO_BIN" go install "$module") || die "go install $module failed"
+    echo "$module" >"$GO_BIN/.$name"
+}
+
+# need_go_program NAME MODULE@VERSION: the same, under a name of our own. By a module
+# that requires this version: `go install` would ask for all versions as well.
+need_go_program() {
+    local name="$1" module="$2" folder
+    [ "$(cat "$GO_BIN/.$name" 2>/dev/null)" = "$module" ] && [ -x "$GO_BIN/$name" ] && return 0
+    say "building $name from its Go module"
+    folder="$(mktemp -d)"
+    (cd "$folder" && go mod init tool && go mod edit -require="$module" &&
+        go build -mod=mod -o "$GO_BIN/$name" "${module%@*}") || die "building $module failed"
+    rm -rf "$folder"
     echo "$module" >"$GO_BIN/.$name"
 }
 
@@ -45,4 +59,5 @@ install_tools() {
     need_go_tool grpcurl "$GRPCURL"
     need_go_tool protoc-gen-go "$PROTOC_GEN_GO"
     need_go_tool protoc-gen-go-grpc "$PROTOC_GEN_GO_GRPC"
+    need_go_program grpc_health_probe "$GRPC_HEALTH_PROBE"
 }

@@ -1,16 +1,11 @@
 # shellcheck shell=bash
-# The probe that many charts use. It is not installed by these checks: its Go
-# module is not served everywhere. Put it on the PATH to run this one.
+# The probe that many charts use: its exit codes while serving and while draining.
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
-if ! have grpc_health_probe; then
-    echo "grpc_health_probe is not on the PATH; health.sh asks the same with grpc-go's own client"
-    exit 77
-fi
 
 # probe WANTED_EXIT_CODE SERVICE
 probe() {
     local status=0
-    grpc_health_probe -addr="$GRPC" -service="$2" -connect-timeout=2s -rpc-timeout=2s || status=$?
+    "$GO_BIN/grpc_health_probe" -addr="$GRPC" -service="$2" -connect-timeout=2s -rpc-timeout=2s || status=$?
     expect "exit code of grpc_health_probe for '$2'" "$1" "$status"
 }
 
