@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod domain;
+pub mod pool;
 pub mod proto;
 pub mod replication;
 pub mod router;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{
     Location, ReplicaMode,
+    balance::zone_name,
     fault::Faults,
     location::{canonical, identity, storage_options},
     raw::{self, Raw},
@@ -48,6 +49,8 @@ pub(super) fn connections(
             name: primary.name.as_ref(),
             uri: primary.uri.as_ref(),
             mode: ReplicaMode::Managed,
+            weight: 1,
+            zone: None,
             storage_options: &primary.storage_options,
         },
         faults,
@@ -62,6 +65,8 @@ pub(super) fn connections(
                 name: replica.name.as_ref(),
                 uri: replica.uri.as_ref(),
                 mode: replica.mode,
+                weight: replica.weight,
+                zone: replica.zone.as_ref(),
                 storage_options: &replica.storage_options,
             },
             faults,
@@ -80,6 +85,8 @@ struct Written<'a> {
     name: Option<&'a String>,
     uri: Option<&'a String>,
     mode: ReplicaMode,
+    weight: u32,
+    zone: Option<&'a String>,
     storage_options: &'a BTreeMap<String, raw::StorageOption>,
 }
 
@@ -96,6 +103,8 @@ fn embedded_default(
         name: Some(name.into()),
         uri: place(name),
         mode: ReplicaMode::Managed,
+        weight: 1,
+        zone: None,
         storage_options: BTreeMap::new(),
     };
     let primary = raw::Location {
@@ -117,6 +126,9 @@ fn location(
     if !(1..=63).contains(&name.len()) || !name.chars().all(fits) {
         faults.push(format!("{path}.name"), "must be 1 to 63 of a-z, 0-9 and -");
     }
+    if let Some(zone) = raw.zone {
+        zone_name(&format!("{path}.zone"), zone, faults);
+    }
     let storage_options = storage_options(path, raw.storage_options, faults);
     let at = format!("{path}.uri");
     let uri = match raw.uri {
@@ -130,6 +142,8 @@ fn location(
         name,
         uri,
         mode: raw.mode,
+        weight: raw.weight,
+        zone: raw.zone.cloned(),
         storage_options,
     })
 }

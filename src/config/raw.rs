@@ -12,10 +12,12 @@ use super::{
     units::{ByteSize, DurationText},
 };
 
+mod balance;
 mod replication;
 mod retention;
 mod sessions;
 
+pub(super) use balance::{Balance, Hedging, Outlier, Retries};
 pub(super) use replication::{Replica, Replication};
 pub(super) use retention::{Retention, TableRetention};
 pub(super) use sessions::Sessions;
@@ -46,6 +48,10 @@ pub(super) struct Raw {
     pub retention: Retention,
     pub freshness: Freshness,
     pub sessions: Sessions,
+    pub balance: Balance,
+    pub outlier: Outlier,
+    pub retries: Retries,
+    pub hedging: Hedging,
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,

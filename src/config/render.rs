@@ -32,6 +32,10 @@ impl Config {
             retention: self.retention.to_raw(),
             freshness: raw_freshness(&self.freshness),
             sessions: self.sessions.to_raw(),
+            balance: self.pool.raw_balance(),
+            outlier: self.pool.raw_outlier(),
+            retries: self.pool.raw_retries(),
+            hedging: self.pool.raw_hedging(),
             health: raw::Health {
                 probe_interval: self.health.probe_interval.into(),
                 probe_timeout: self.health.probe_timeout.into(),
@@ -83,6 +87,8 @@ fn raw_replica(location: &Location) -> raw::Replica {
         name: Some(location.name.clone()),
         uri: Some(location.uri.clone()),
         mode: location.mode,
+        weight: location.weight,
+        zone: location.zone.clone(),
         storage_options: raw_options(location),
     }
 }

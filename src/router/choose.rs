@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::domain::{
     Error, Need, Resource, Result, Role, TableName,
-    view::{ConnectionState, ConnectionView, Policy, Route},
+    view::{ConnectionState, ConnectionView, Detour, Policy, Route},
 };
 
 /// What matters of a read for its route.
@@ -117,6 +117,7 @@ fn route(connection: usize, view: &ConnectionView, policy: Policy) -> Route {
         name: Arc::clone(&view.name),
         role: view.role,
         policy,
+        detour: Detour::default(),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     domain::{
         Error, Position, Resource, Result, TableName,
         table::VersionRef,
-        view::{ConnectionState, Policy, Route},
+        view::{ConnectionState, Detour, Policy, Route},
     },
     storage::Snapshot,
 };
@@ -100,6 +100,7 @@ fn chosen(index: usize, connection: &Arc<Connection>, snapshot: Arc<Snapshot>) -
             name: Arc::clone(connection.name()),
             role: connection.role(),
             policy: Policy::Exact,
+            detour: Detour::default(),
         },
         connection,
         snapshot,

@@ -20,7 +20,7 @@ use crate::{
     connection::Connection,
     domain::{
         Bounds, Error, Need, Position, Resource, Result, TableName,
-        view::{ConnectionState, Policy, Route},
+        view::{ConnectionState, Detour, Policy, Route},
     },
     storage::Snapshot,
     telemetry::metrics,
@@ -96,6 +96,7 @@ impl Router {
             name: Arc::clone(connection.name()),
             role: connection.role(),
             policy: Policy::Strong,
+            detour: Detour::default(),
         };
         Ok(Chosen {
             route,

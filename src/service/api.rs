@@ -185,7 +185,7 @@ mod tests {
     use crate::{
         domain::{
             Role,
-            view::{Policy, Route},
+            view::{Detour, Policy, Route},
         },
         proto::v1::ExplainResponse,
     };
@@ -198,6 +198,7 @@ mod tests {
                 name: "primary".into(),
                 role: Role::Primary,
                 policy: Policy::NoReplicas,
+                detour: Detour::default(),
             },
             version: 1,
             lag: Lag::default(),
