@@ -106,14 +106,11 @@ impl Default for Pool {
 
 /// Checks the four sections.
 pub(super) fn pool(raw: &raw::Raw, faults: &mut Faults) -> Pool {
-    if let Some(zone) = &raw.balance.zone {
-        zone_name("balance.zone", zone, faults);
-    }
     let outlier = outlier(&raw.outlier, faults);
     Pool {
         balance: Balance {
             method: raw.balance.policy,
-            zone: raw.balance.zone.clone(),
+            zone: zone("balance.zone", &raw.balance.zone, faults),
         },
         outlier,
         retries: Retries {
@@ -150,12 +147,13 @@ fn outlier(raw: &raw::Outlier, faults: &mut Faults) -> Outlier {
     outlier
 }
 
-/// A zone's name: what the names of zones look like everywhere.
-pub(super) fn zone_name(path: &str, zone: &str, faults: &mut Faults) {
+/// The zone of that name, which is of what the names of zones are everywhere.
+pub(super) fn zone(path: &str, written: &str, faults: &mut Faults) -> Option<String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if !(1..=63).contains(&zone.len()) || !zone.chars().all(fits) {
-        faults.push(path, "must be 1 to 63 of A-Z, a-z, 0-9, -, _ and .");
+    if written.len() > 63 || !written.chars().all(fits) {
+        faults.push(path, "must be at most 63 of A-Z, a-z, 0-9, -, _ and .");
     }
+    (!written.is_empty()).then(|| written.to_owned())
 }
 
 impl Pool {
@@ -163,7 +161,7 @@ impl Pool {
     pub(super) fn raw_balance(&self) -> raw::Balance {
         raw::Balance {
             policy: self.balance.method,
-            zone: self.balance.zone.clone(),
+            zone: self.balance.zone.clone().unwrap_or_default(),
         }
     }
 

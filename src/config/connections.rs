@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{
     Location, ReplicaMode,
-    balance::zone_name,
+    balance::zone,
     fault::Faults,
     location::{canonical, identity, storage_options},
     raw::{self, Raw},
@@ -50,7 +50,7 @@ pub(super) fn connections(
             uri: primary.uri.as_ref(),
             mode: ReplicaMode::Managed,
             weight: 1,
-            zone: None,
+            zone: "",
             storage_options: &primary.storage_options,
         },
         faults,
@@ -66,7 +66,7 @@ pub(super) fn connections(
                 uri: replica.uri.as_ref(),
                 mode: replica.mode,
                 weight: replica.weight,
-                zone: replica.zone.as_ref(),
+                zone: &replica.zone,
                 storage_options: &replica.storage_options,
             },
             faults,
@@ -86,7 +86,7 @@ struct Written<'a> {
     uri: Option<&'a String>,
     mode: ReplicaMode,
     weight: u32,
-    zone: Option<&'a String>,
+    zone: &'a str,
     storage_options: &'a BTreeMap<String, raw::StorageOption>,
 }
 
@@ -104,7 +104,7 @@ fn embedded_default(
         uri: place(name),
         mode: ReplicaMode::Managed,
         weight: 1,
-        zone: None,
+        zone: String::new(),
         storage_options: BTreeMap::new(),
     };
     let primary = raw::Location {
@@ -126,9 +126,7 @@ fn location(
     if !(1..=63).contains(&name.len()) || !name.chars().all(fits) {
         faults.push(format!("{path}.name"), "must be 1 to 63 of a-z, 0-9 and -");
     }
-    if let Some(zone) = raw.zone {
-        zone_name(&format!("{path}.zone"), zone, faults);
-    }
+    let zone = zone(&format!("{path}.zone"), raw.zone, faults);
     let storage_options = storage_options(path, raw.storage_options, faults);
     let at = format!("{path}.uri");
     let uri = match raw.uri {
@@ -143,7 +141,7 @@ fn location(
         uri,
         mode: raw.mode,
         weight: raw.weight,
-        zone: raw.zone.cloned(),
+        zone,
         storage_options,
     })
 }

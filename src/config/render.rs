@@ -88,7 +88,7 @@ fn raw_replica(location: &Location) -> raw::Replica {
         uri: Some(location.uri.clone()),
         mode: location.mode,
         weight: location.weight,
-        zone: location.zone.clone(),
+        zone: location.zone.clone().unwrap_or_default(),
         storage_options: raw_options(location),
     }
 }

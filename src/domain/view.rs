@@ -1,12 +1,8 @@
-//! What the router knows, and what it decided: two printable values.
+//! What is known of a connection, and what was decided: printable values.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Incarnation, Position, Role, TokenKey};
+use super::{Incarnation, Role, TokenKey};
 
 /// Whether a connection can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,19 +24,6 @@ impl ConnectionState {
             ConnectionState::Down => "down",
         }
     }
-}
-
-/// One connection, as the router sees it for one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectionView {
-    pub name: Arc<str>,
-    pub role: Role,
-    pub state: ConnectionState,
-    /// Where it has the asked table; `None` if it has none.
-    pub position: Option<Position>,
-    /// Until when everything that was committed is in that, where the request
-    /// needs to know.
-    pub as_of: Option<SystemTime>,
 }
 
 /// How a connection was chosen.

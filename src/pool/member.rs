@@ -14,14 +14,11 @@ use tokio::{
 };
 
 use super::{
-    Attempt, MemberFacts, Outcome, Rank, Seat, Standing, Why,
+    Attempt, Outcome, Why,
     health::{Health, Signs},
     latency::PeakEwma,
 };
 use crate::config::Outlier;
-
-/// The share in percent with which a slow start begins, and its steps.
-const FIRST_STEP: u32 = 10;
 
 /// What a member remembers an attempt by.
 #[derive(Debug, Clone, Copy)]
@@ -36,27 +33,27 @@ pub(super) struct Ended {
 /// and operators write it.
 #[derive(Debug)]
 pub struct Member {
-    name: Arc<str>,
-    zone: Option<Arc<str>>,
-    weight: AtomicU32,
+    pub(super) name: Arc<str>,
+    pub(super) zone: Option<Arc<str>>,
+    pub(super) weight: AtomicU32,
     /// The zero of this member's clock, in milliseconds.
     epoch: Instant,
-    up: AtomicBool,
-    draining: AtomicBool,
+    pub(super) up: AtomicBool,
+    pub(super) draining: AtomicBool,
     /// Until when it is ejected; 0: it is not. Past: half-open.
-    out_until: AtomicU64,
+    pub(super) out_until: AtomicU64,
     /// Since when it starts slowly; 0: it does not.
-    slow_since: AtomicU64,
+    pub(super) slow_since: AtomicU64,
     /// Whether it is being tried with one request.
-    on_trial: AtomicBool,
-    in_flight: AtomicU32,
-    latency: PeakEwma,
+    pub(super) on_trial: AtomicBool,
+    pub(super) in_flight: AtomicU32,
+    pub(super) latency: PeakEwma,
     health: Mutex<Health>,
     /// Wakes who runs on it when it is ejected or goes down.
     left: Notify,
-    attempts: AtomicU64,
-    faults: AtomicU64,
-    ejections: AtomicU64,
+    pub(super) attempts: AtomicU64,
+    pub(super) faults: AtomicU64,
+    pub(super) ejections: AtomicU64,
 }
 
 impl Member {
@@ -190,69 +187,6 @@ impl Member {
         until != 0 && until <= clock
     }
 
-    /// How it stands.
-    pub fn standing(&self, now: Instant, slow_start: Duration) -> Standing {
-        let clock = self.clock(now);
-        let until = self.out_until.load(Relaxed);
-        if !self.up.load(Relaxed) {
-            Standing::Down
-        } else if self.draining.load(Relaxed) {
-            Standing::Draining
-        } else if until > clock {
-            Standing::Ejected {
-                for_another: Duration::from_millis(until - clock),
-                why: self.health().ejections.why(),
-            }
-        } else if until != 0 {
-            Standing::HalfOpen
-        } else {
-            match self.percent(clock, slow_start) {
-                100 => Standing::Ready,
-                percent => Standing::SlowStart { percent },
-            }
-        }
-    }
-
-    /// How much of its share it gets, in steps.
-    fn percent(&self, clock: u64, slow_start: Duration) -> u32 {
-        let (since, lasts) = (self.slow_since.load(Relaxed), millis(slow_start));
-        let passed = clock.saturating_sub(since);
-        if since == 0 || passed >= lasts {
-            return 100;
-        }
-        // Below 10: `passed` is below `lasts`.
-        let steps = (passed * 9 / lasts) as u32;
-        FIRST_STEP + steps * 10
-    }
-
-    /// What a decision needs to know of it. No lock is taken.
-    pub fn seat(&self, now: Instant, slow_start: Duration, zone: Option<&str>) -> Seat {
-        let clock = self.clock(now);
-        let until = self.out_until.load(Relaxed);
-        let rank = if !self.up.load(Relaxed) {
-            Rank::Down
-        } else if self.draining.load(Relaxed) {
-            Rank::Draining
-        } else if until == 0 {
-            Rank::In
-        } else if until <= clock && !self.on_trial.load(Relaxed) {
-            Rank::Trial
-        } else {
-            Rank::Out
-        };
-        let elsewhere =
-            matches!((zone, self.zone.as_deref()), (Some(here), Some(there)) if here != there);
-        Seat {
-            rank,
-            tier: u8::from(elsewhere),
-            weight: self
-                .weight()
-                .saturating_mul(self.percent(clock, slow_start)),
-            in_flight: self.in_flight.load(Relaxed),
-            latency: self.latency.nanos(clock),
-        }
-    }
-
     /// Begins an attempt. On a member that is half-open it is the trial.
     pub fn start(self: &Arc<Self>, now: Instant) -> Attempt {
         self.in_flight.fetch_add(1, Relaxed);
@@ -338,30 +272,15 @@ impl Member {
         self.up.load(Relaxed) && !self.draining.load(Relaxed) && !self.is_out()
     }
 
-    /// What operators see of it.
-    pub fn facts(&self, now: Instant, slow_start: Duration) -> MemberFacts {
-        MemberFacts {
-            name: Arc::clone(&self.name),
-            zone: self.zone.clone(),
-            weight: self.weight(),
-            standing: self.standing(now, slow_start),
-            in_flight: self.in_flight.load(Relaxed),
-            latency: Duration::from_nanos(self.latency.nanos(self.clock(now))),
-            attempts: self.attempts.load(Relaxed),
-            faults: self.faults.load(Relaxed),
-            ejections: self.ejections.load(Relaxed),
-        }
-    }
-
-    fn clock(&self, now: Instant) -> u64 {
+    pub(super) fn clock(&self, now: Instant) -> u64 {
         millis(now.saturating_duration_since(self.epoch))
     }
 
-    fn health(&self) -> MutexGuard<'_, Health> {
+    pub(super) fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,6 +8,8 @@
 
 mod attempt;
 mod budget;
+mod course;
+mod facts;
 mod health;
 mod latency;
 mod member;
@@ -22,8 +24,9 @@ mod walk;
 
 pub use attempt::Attempt;
 pub use budget::{Budget, Budgets};
+pub use course::{Course, Verdict};
 pub use member::Member;
 pub use pick::{Ask, Picked, fail_safe, pick};
 pub use pool::{Pick, Pool};
 pub use standing::{MemberFacts, Outcome, Rank, Seat, Standing, Why};
-pub use walk::{Course, Verdict, Walked, walk};
+pub use walk::{Walked, walk};

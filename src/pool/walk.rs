@@ -5,76 +5,12 @@
 //! so many times. Nobody is asked twice while another one is left: that is for the
 //! [`Course`] to see to, which also knows what else a place has to fulfil.
 
-use std::{future::pending, pin::pin, sync::Arc, time::Duration};
+use std::{future::pending, pin::pin, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Attempt, Member, Outcome, Pool};
+use super::{Attempt, Course, Outcome, Pool};
 use crate::{domain::view::Detour, telemetry::metrics};
-
-/// What one walk is about.
-pub trait Course: Sync {
-    /// Where an attempt goes, and whatever it needs there.
-    type Place: Send;
-    type Answer: Send;
-    type Error: Send;
-
-    /// The member behind a place; `None` for a place that is not judged.
-    fn member<'a>(&'a self, place: &'a Self::Place) -> Option<&'a Arc<Member>>;
-
-    /// One attempt. Dropped when it is not wanted any more. It is over when the
-    /// first byte could be sent: nothing can be taken back after that.
-    fn run(
-        &self,
-        place: &Self::Place,
-        detour: Detour,
-    ) -> impl Future<Output = Result<Self::Answer, Self::Error>> + Send;
-
-    /// What a failure means.
-    fn verdict(&self, error: &Self::Error) -> Verdict;
-
-    /// Somewhere else than `last` and the places before it, that fulfils all that
-    /// was asked of the first place.
-    fn retry(&self, before: &[Self::Place], last: &Self::Place) -> Option<Self::Place>;
-
-    /// One of those that were tried, when nobody else is left.
-    fn again(&self, before: &[Self::Place], last: &Self::Place) -> Option<Self::Place> {
-        let _ = (before, last);
-        None
-    }
-
-    /// Somewhere else that would give the very same answer as this place, while that
-    /// is still at it.
-    fn hedge(&self, before: &[Self::Place], running: &Self::Place) -> Option<Self::Place>;
-}
-
-/// What a failure of an attempt means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
-    /// What it says of the member.
-    pub outcome: Outcome,
-    /// Whether another attempt may help.
-    pub retry: bool,
-    /// How long the member wants to be left alone by this request
-    /// (`grpc-retry-pushback-ms`, RetryInfo). Another one is asked at once.
-    pub pushback: Duration,
-}
-
-impl Verdict {
-    /// Another member may do better.
-    pub const FAULT: Verdict = Verdict {
-        outcome: Outcome::Fault,
-        retry: true,
-        pushback: Duration::ZERO,
-    };
-
-    /// Nobody can answer this.
-    pub const FINAL: Verdict = Verdict {
-        outcome: Outcome::Blameless,
-        retry: false,
-        pushback: Duration::ZERO,
-    };
-}
 
 /// How a walk ended: where, and how many attempts came before.
 #[derive(Debug)]
@@ -234,8 +170,16 @@ impl<C: Course> Walk<'_, C> {
                 }
                 () = &mut left, if may_leave => {
                     may_leave = false;
+                    let next = tokio::select! {
+                        biased;
+                        outcome = &mut run => {
+                            self.finish(running.take(), &outcome);
+                            return End::First(outcome);
+                        }
+                        next = self.elsewhere(place) => next,
+                    };
                     // Where nobody else may be asked, it may still answer.
-                    if let Some(next) = self.elsewhere(place) {
+                    if let Some(next) = next {
                         if let Some(running) = running.take() {
                             pool.finish(running, Outcome::Fault, Instant::now());
                         }
@@ -331,7 +275,7 @@ impl<C: Course> Walk<'_, C> {
             metrics::retried("given_up");
             return None;
         }
-        if let Some(next) = self.course.retry(&self.before, last) {
+        if let Some(next) = self.course.retry(&self.before, last).await {
             return self.pay(next);
         }
         let again = now + pushback;
@@ -349,11 +293,11 @@ impl<C: Course> Walk<'_, C> {
     }
 
     /// Where an attempt goes on whose member left the rotation.
-    fn elsewhere(&mut self, last: &C::Place) -> Option<C::Place> {
+    async fn elsewhere(&mut self, last: &C::Place) -> Option<C::Place> {
         if self.left == 0 || !self.in_time(Instant::now()) {
             return None;
         }
-        let next = self.course.retry(&self.before, last)?;
+        let next = self.course.retry(&self.before, last).await?;
         self.pay(next)
     }
 

@@ -150,6 +150,7 @@ impl Api {
         Ok(ReadOptions {
             freshness,
             wait: configured.wait.min(time_left(extensions, &self.limits)),
+            deadline: extensions.get::<Deadline>().map(|deadline| deadline.0),
         })
     }
 

@@ -16,10 +16,8 @@ pub(in crate::config) struct Balance {
     /// should answer sooner, by its latency and what is running.
     pub policy: Method,
     /// The zone of this server. Connections in another zone answer only where none
-    /// in this zone can. Left out, zones say nothing.
-    #[schemars(with = "String")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub zone: Option<String>,
+    /// in this zone can. Empty: zones say nothing.
+    pub zone: String,
 }
 
 /// When a connection that answers badly is left alone for a while.

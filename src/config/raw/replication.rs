@@ -33,10 +33,9 @@ pub(in crate::config) struct Replica {
     #[schemars(range(min = 1, max = 1_000))]
     #[serde(default = "one")]
     pub weight: u32,
-    /// Where it is. See balance.zone.
-    #[schemars(with = "String")]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub zone: Option<String>,
+    /// Where it is; empty: in the zone of this server. See balance.zone.
+    #[serde(default)]
+    pub zone: String,
     /// Options of the object store, by the names that LanceDB knows. The values
     /// are treated as secrets. With "_file" after its name an option is read
     /// from that file.
