@@ -8,6 +8,7 @@
 
 mod attempt;
 mod budget;
+mod clock;
 mod course;
 mod facts;
 mod health;
@@ -19,7 +20,7 @@ mod pool;
 mod running;
 mod standing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod walk;
 
 pub use attempt::Attempt;

@@ -53,8 +53,8 @@ impl Running {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn what_hangs_is_counted_until_there_is_a_sign_of_life() {
+    #[test]
+    fn what_hangs_is_counted_until_there_is_a_sign_of_life() {
         let (limit, begin) = (Duration::from_secs(1), Instant::now());
         let mut running = Running::default();
         let first = running.add(begin);

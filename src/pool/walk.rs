@@ -7,9 +7,12 @@
 
 use std::{future::pending, pin::pin, time::Duration};
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::Instant;
 
-use super::{Attempt, Course, Outcome, Pool};
+use super::{
+    Attempt, Course, Outcome, Pool,
+    clock::{now, sleep_until},
+};
 use crate::{domain::view::Detour, telemetry::metrics};
 
 /// How a walk ended: where, and how many attempts came before.
@@ -145,7 +148,7 @@ impl<C: Course> Walk<'_, C> {
     async fn attempt(&mut self, place: &C::Place) -> End<C> {
         let (course, pool) = (self.course, self.pool);
         let member = course.member(place);
-        let mut running = member.map(|m| m.start(Instant::now()));
+        let mut running = member.map(|m| m.start(now()));
         let mut run = pin!(course.run(place, self.detour(false)));
         let mut left = pin!(async {
             match member {
@@ -156,7 +159,7 @@ impl<C: Course> Walk<'_, C> {
         let hedging = pool.settings().hedging;
         let mut slow = pin!(async {
             match hedging.enabled {
-                true => sleep(hedging.delay).await,
+                true => sleep_until(now() + hedging.delay).await,
                 false => pending().await,
             }
         });
@@ -181,7 +184,7 @@ impl<C: Course> Walk<'_, C> {
                     // Where nobody else may be asked, it may still answer.
                     if let Some(next) = next {
                         if let Some(running) = running.take() {
-                            pool.finish(running, Outcome::Fault, Instant::now());
+                            pool.finish(running, Outcome::Fault, now());
                         }
                         return End::Left(next);
                     }
@@ -207,7 +210,7 @@ impl<C: Course> Walk<'_, C> {
         self.hedges += 1;
         self.left = self.left.saturating_sub(1);
         let course = self.course;
-        let mut second_running = course.member(&second).map(|m| m.start(Instant::now()));
+        let mut second_running = course.member(&second).map(|m| m.start(now()));
         let (mut first_failed, mut second_failed) = (None, None);
         let won = {
             let mut run = pin!(course.run(&second, self.detour(true)));
@@ -252,7 +255,7 @@ impl<C: Course> Walk<'_, C> {
             Ok(_) => Outcome::Ok,
             Err(error) => self.course.verdict(error).outcome,
         };
-        self.pool.finish(running, outcome, Instant::now());
+        self.pool.finish(running, outcome, now());
     }
 
     /// Where the hedge of an attempt goes, if there may be one.
@@ -261,7 +264,7 @@ impl<C: Course> Walk<'_, C> {
             return None;
         }
         let second = self.course.hedge(&self.before, place)?;
-        if self.pool.budgets().hedges.withdraw(Instant::now()) {
+        if self.pool.budgets().hedges.withdraw(now()) {
             return Some(second);
         }
         metrics::hedged("no_budget");
@@ -270,15 +273,15 @@ impl<C: Course> Walk<'_, C> {
 
     /// Where the next attempt goes, if there may be one.
     async fn next(&mut self, last: &C::Place, pushback: Duration) -> Option<C::Place> {
-        let now = Instant::now();
-        if self.left == 0 || !self.in_time(now) {
+        let asked = now();
+        if self.left == 0 || !self.in_time(asked) {
             metrics::retried("given_up");
             return None;
         }
         if let Some(next) = self.course.retry(&self.before, last).await {
             return self.pay(next);
         }
-        let again = now + pushback;
+        let again = asked + pushback;
         let Some(next) = self
             .course
             .again(&self.before, last)
@@ -294,7 +297,7 @@ impl<C: Course> Walk<'_, C> {
 
     /// Where an attempt goes on whose member left the rotation.
     async fn elsewhere(&mut self, last: &C::Place) -> Option<C::Place> {
-        if self.left == 0 || !self.in_time(Instant::now()) {
+        if self.left == 0 || !self.in_time(now()) {
             return None;
         }
         let next = self.course.retry(&self.before, last).await?;
@@ -307,7 +310,7 @@ impl<C: Course> Walk<'_, C> {
 
     /// Takes the place, if the budget has something left.
     fn pay(&mut self, next: C::Place) -> Option<C::Place> {
-        if self.pool.budgets().retries.withdraw(Instant::now()) {
+        if self.pool.budgets().retries.withdraw(now()) {
             self.left -= 1;
             return Some(next);
         }

@@ -136,7 +136,11 @@ impl Router {
         F: Fn(Arc<Snapshot>) -> Fut + Sync,
         Fut: Future<Output = Result<T>> + Send,
     {
-        let ask = self.ask();
+        // A read that has no choice takes no turn: the others would skip one.
+        let ask = match options.freshness {
+            Freshness::Strong => Ask::default(),
+            _ => self.ask(),
+        };
         let (first, again) = match &options.freshness {
             Freshness::Bounded(bounds) => {
                 let Found { chosen, need } = self.bounded(table, bounds, options.wait, ask).await?;
