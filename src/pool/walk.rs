@@ -5,7 +5,11 @@
 //! so many times. Nobody is asked twice while another one is left: that is for the
 //! [`Course`] to see to, which also knows what else a place has to fulfil.
 
-use std::{future::pending, pin::pin, time::Duration};
+use std::{
+    future::pending,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -202,7 +206,7 @@ impl<C: Course> Walk<'_, C> {
     /// other one is dropped; a failure that another one may undo waits for that.
     async fn race(
         &mut self,
-        mut first: std::pin::Pin<&mut impl Future<Output = Result<C::Answer, C::Error>>>,
+        mut first: Pin<&mut impl Future<Output = Result<C::Answer, C::Error>>>,
         mut first_running: Option<Attempt>,
         second: C::Place,
     ) -> End<C> {
@@ -211,35 +215,39 @@ impl<C: Course> Walk<'_, C> {
         self.left = self.left.saturating_sub(1);
         let course = self.course;
         let mut second_running = course.member(&second).map(|m| m.start(now()));
-        let (mut first_failed, mut second_failed) = (None, None);
-        let won = {
+        let (mut first_failed, mut second_failed) = (false, false);
+        let (is_first, outcome) = {
             let mut run = pin!(course.run(&second, self.detour(true)));
             loop {
                 tokio::select! {
                     biased;
-                    outcome = &mut first, if first_failed.is_none() => {
+                    outcome = &mut first, if !first_failed => {
                         self.finish(first_running.take(), &outcome);
-                        if self.decides(&outcome) || second_failed.is_some() {
-                            metrics::hedged("lost");
-                            return End::First(outcome);
+                        if self.decides(&outcome) || second_failed {
+                            break (true, outcome);
                         }
-                        first_failed = Some(outcome);
+                        first_failed = true;
                     }
-                    outcome = &mut run, if second_failed.is_none() => {
+                    outcome = &mut run, if !second_failed => {
                         self.finish(second_running.take(), &outcome);
-                        if self.decides(&outcome) || first_failed.is_some() {
-                            break outcome;
+                        if self.decides(&outcome) || first_failed {
+                            break (false, outcome);
                         }
-                        second_failed = Some(outcome);
+                        second_failed = true;
                     }
                 }
             }
         };
-        metrics::hedged(match won.is_ok() {
+        metrics::hedged(match !is_first && outcome.is_ok() {
             true => "won",
             false => "lost",
         });
-        End::Hedge(second, won)
+        if is_first {
+            // It was tried as well.
+            self.before.push(second);
+            return End::First(outcome);
+        }
+        End::Hedge(second, outcome)
     }
 
     fn decides(&self, outcome: &Result<C::Answer, C::Error>) -> bool {

@@ -164,7 +164,7 @@ impl Router {
             again,
             read,
         };
-        reading.run(first, options.deadline).await
+        reading.go(first, options.deadline).await
     }
 
     /// Runs a read on exactly this version: on the next replica in turn that has
@@ -190,7 +190,7 @@ impl Router {
             again: Again::Exact(version, None),
             read,
         };
-        reading.run(first, options.deadline).await
+        reading.go(first, options.deadline).await
     }
 
     /// The route of writes and table changes; fails while the primary is down.

@@ -44,7 +44,7 @@ pub(super) struct Reading<'a, F> {
 
 impl<'a, F> Reading<'a, F> {
     /// Reads where it was chosen to, and elsewhere if that fails.
-    pub(super) async fn run<T, Fut>(
+    pub(super) async fn go<T, Fut>(
         self,
         first: Chosen<'a>,
         deadline: Option<tokio::time::Instant>,

@@ -163,6 +163,25 @@ fn who_hangs_is_ejected_within_two_seconds_and_before_it_answers() {
 }
 
 #[test]
+fn a_trial_that_hangs_has_failed() {
+    run(async {
+        let pool = pool_of(&[1, 1], config::Pool::default());
+        answered(&pool, 1, Outcome::Ok, MS).await;
+        member(&pool, 0).eject(Duration::from_secs(1), Why::Latency, now());
+        sleep(Duration::from_secs(2)).await;
+        let trial = member(&pool, 0).start(now());
+        sleep(Duration::from_millis(900)).await;
+        pool.judge(now());
+        assert_eq!(standing(&pool, 0), "half_open");
+        sleep(Duration::from_millis(200)).await;
+        pool.judge(now());
+        assert_eq!(standing(&pool, 0), "ejected for another 5.0s (trial)");
+        drop(trial);
+        assert!(standing(&pool, 0).starts_with("ejected"));
+    });
+}
+
+#[test]
 fn one_large_request_ejects_nobody() {
     run(async {
         let pool = pool_of(&[1, 1, 1], config::Pool::default());
