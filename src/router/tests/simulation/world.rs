@@ -124,6 +124,7 @@ pub fn run(seed: u64, broken: Broken) -> Vec<String> {
         let world = World::new(seed, broken);
         let clients = futures::future::join_all((0..CLIENTS).map(|_| world.client()));
         tokio::select! {
+            biased;
             _ = clients => {}
             () = world.nature() => {}
             () = world.probes() => {}
@@ -264,6 +265,7 @@ impl World {
             };
             // What takes longer is dropped, as a client's deadline does it.
             let answer = tokio::select! {
+                biased;
                 answer = answer => answer,
                 () = sleep(PATIENCE) => None,
             };
