@@ -59,7 +59,7 @@ mod tests {
         let mut running = Running::default();
         let first = running.add(begin);
         running.add(begin);
-        let after = |seconds| begin + Duration::from_millis(seconds * 1000 + 1);
+        let after = |seconds: u64| begin + Duration::from_millis(seconds * 1000 + 1);
         assert_eq!(running.overdue(begin, limit, begin), 0);
         assert_eq!(running.overdue(after(1), limit, begin), 2);
         assert_eq!(running.overdue(after(9), limit, begin), 4);

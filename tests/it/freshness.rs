@@ -150,6 +150,7 @@ async fn the_primary_is_not_crushed_by_lag() {
             ..Bounds::NONE
         }),
         wait: Duration::ZERO,
+        deadline: None,
     };
     // One read that takes as long as this test wants.
     let (begun, begins) = oneshot::channel();
