@@ -7,11 +7,11 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     Cache, Config, Health, Limits, Logging, Metrics, Server, Shutdown,
-    balance::pool,
     checks::{Zero, bytes, duration},
     connections::connections,
     fault::Faults,
     freshness::freshness,
+    pool::pool,
     raw::{self, Raw},
     replication::replication,
     retention::retention,

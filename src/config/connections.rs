@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{
     Location, ReplicaMode,
-    balance::zone,
     fault::Faults,
     location::{canonical, identity, storage_options},
+    pool::zone,
     raw::{self, Raw},
 };
 

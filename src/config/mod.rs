@@ -6,7 +6,6 @@
 //! out what does not fit, [`build`] checks the meaning of the rest. All faults
 //! found on the way are reported together.
 
-mod balance;
 mod build;
 mod checks;
 mod connections;
@@ -14,6 +13,7 @@ pub mod failpoint;
 mod fault;
 mod freshness;
 mod location;
+mod pool;
 mod raw;
 mod render;
 mod replication;
@@ -25,9 +25,9 @@ mod structure;
 mod tests;
 mod units;
 
-pub use balance::{Balance, Hedging, Method, Outlier, Pool, Retries};
 pub use fault::{ConfigErrors, Fault};
 pub use freshness::{DefaultFreshness, Freshness};
+pub use pool::{Balance, Hedging, Method, Outlier, Pool, Retries};
 pub use raw::schema;
 pub use replication::{OnDivergence, ReplicaMode, Replication, Verify};
 pub use retention::{Keep, Retention};
