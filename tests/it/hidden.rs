@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     data::{ipc, small},
-    server::{TestServer, settings_with, wait_until},
+    server::{TestServer, http_get, settings_with, wait_until},
 };
 
 /// Retries as they are by default, and a budget that a loop of reads does not use up.
@@ -127,6 +127,16 @@ async fn who_fails_is_ejected_and_comes_back() {
     let out = facts(&server, "eject-2");
     assert!(out.ejections > 0, "{out:?}");
     assert_eq!(facts(&server, "eject-1").ejections, 0);
+    let (_, metrics) = http_get(server.app.http_address(), "/metrics").await;
+    for line in [
+        "lancegate_ejections_total{connection=\"eject-2\",reason=\"consecutive_failures\"}",
+        "lancegate_connection_share{connection=\"eject-2\"}",
+        "lancegate_read_attempts_total{kind=\"retry\"}",
+        "lancegate_read_retries_total{outcome=\"answered\"}",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    // Nobody reads meanwhile: it is the probes that let it in.
     set_faults("eject-2=fail:0");
     wait_until("let in again", || {
         facts(&server, "eject-2").standing == Standing::Ready
