@@ -10,7 +10,7 @@ use crate::domain::{Error, Result};
 
 /// A file that a read of a version needs. Its size, in bytes, where the manifest
 /// knows it.
-type Needed = (String, Option<u64>);
+type NeededFile = (String, Option<u64>);
 
 impl Snapshot {
     /// The first file of this version that is not there, or has another size than
@@ -31,7 +31,7 @@ impl Snapshot {
             .filter_map(|(path, size)| Some((path.strip_prefix(&folder)?, *size)))
             .map(|(path, size)| (path.trim_start_matches('/'), size))
             .collect();
-        let fits = |(path, size): &Needed| match (there.get(path.as_str()), size) {
+        let fits = |(path, size): &NeededFile| match (there.get(path.as_str()), size) {
             (Some(found), Some(size)) => found == size,
             (Some(_), None) => true,
             (None, _) => false,
@@ -51,7 +51,7 @@ impl Snapshot {
         Ok(missing.map(|(path, _)| path.clone()))
     }
 
-    async fn needed_files(&self, dataset: &Dataset) -> Result<Vec<Needed>> {
+    async fn needed_files(&self, dataset: &Dataset) -> Result<Vec<NeededFile>> {
         let mut needed = Vec::new();
         for fragment in dataset.fragments().iter() {
             for file in fragment.referenced_lance_files() {
