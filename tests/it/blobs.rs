@@ -12,9 +12,10 @@ use std::{
 
 use arrow::{
     array::{
-        ArrayRef, FixedSizeListArray, Float32Array, Int64Array, RecordBatch, RecordBatchIterator,
+        ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int64Array, RecordBatch,
+        RecordBatchIterator,
     },
-    datatypes::{DataType, Field, Schema},
+    datatypes::{DataType, Field, Schema, UInt8Type},
 };
 use lance::{
     BlobArrayBuilder, BlobFieldOptions, blob_field_with_options,
@@ -268,6 +269,7 @@ async fn blobs_are_copied_verified_and_pruned_with_their_versions() {
         folder.path(),
         1,
         &[
+            ("LANCEGATE_REPLICATION__LEASE", "true"),
             ("LANCEGATE_RETENTION__ENABLED", "true"),
             ("LANCEGATE_RETENTION__MAX_AGE", "0s"),
             ("LANCEGATE_RETENTION__MIN_VERSIONS", "1"),
@@ -383,22 +385,27 @@ async fn a_table_with_blobs_is_searched_on_a_replica() {
     let config = settings(folder.path(), 1);
     let mut server = TestServer::start_with(folder, config).await;
     copied(&mut server).await;
-    for columns in [vec!["id".to_owned()], Vec::new()] {
+    let strong = freshness::Kind::Strong(Strong {});
+    let mut answers = Vec::new();
+    for (freshness, connection) in [(None, "replica-1"), (Some(strong), "primary")] {
         let query = Query {
-            vectors: vec![floats(&[3.0, 1.0])],
+            vectors: vec![floats(&[3.2, 1.0])],
             limit: 2,
-            columns: columns.clone(),
             ..Default::default()
         };
         let request = SearchRequest {
             table: "t".into(),
             query: Some(query),
-            ..Default::default()
+            freshness: freshness.map(|kind| Freshness { kind: Some(kind) }),
+            row_format: 0,
         };
-        let answer = server.search.search(request).await;
-        println!("columns {columns:?}: {answer:?}");
-        let answer = answer.unwrap().into_inner();
-        assert_eq!(answer.served.unwrap().connection, "replica-1");
-        assert_eq!(ids(&batch(answer.rows))[0], 3);
+        let answer = server.search.search(request).await.unwrap().into_inner();
+        assert_eq!(answer.served.unwrap().connection, connection);
+        answers.push(batch(answer.rows));
     }
+    assert_eq!(ids(&answers[0])[0], 3);
+    let blobs = answers[0].column_by_name("blob").unwrap();
+    let packed = blobs.as_struct().column_by_name("kind").unwrap();
+    assert_eq!(packed.as_primitive::<UInt8Type>().value(0), 1);
+    assert_eq!(answers[0], answers[1]);
 }
