@@ -201,7 +201,7 @@ fn assert_none(found: Vec<(String, String)>) {
 /// is not served then.
 async fn until_refused(server: &mut TestServer, words: &str) {
     let mut error = String::new();
-    for _ in 0..60 {
+    for _ in 0..300 {
         error = refusal(server, "t").await;
         if error.contains(words) {
             return;
