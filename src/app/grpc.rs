@@ -14,9 +14,9 @@ use tonic::{
 };
 use tower::util::MapRequestLayer;
 
-use super::{AppError, linger::Lingering};
+use super::{AppError, linger::Lingering, message::Bounded};
 use crate::{
-    config::{self, Limits},
+    config::{self, Live},
     proto::{
         DESCRIPTORS,
         v1::{
@@ -25,7 +25,7 @@ use crate::{
             write_service_server::WriteServiceServer,
         },
     },
-    service::{api::Api, health::HealthReporter, stack},
+    service::{api::Api, cluster::Cluster, health::HealthReporter, stack},
 };
 
 /// How often an idle connection is asked whether it is still there, so that
@@ -55,32 +55,42 @@ fn compress_in_kind(mut request: http::Request<Body>) -> http::Request<Body> {
     request
 }
 
+/// What is served, besides health and reflection.
+pub(super) struct Services {
+    pub api: Api,
+    pub cluster: Cluster,
+}
+
 /// Builds the server. It runs until `go_away`, then drains.
 pub(super) fn server(
-    api: Api,
+    services: Services,
     health: &HealthReporter,
     server: &config::Server,
-    limits: &Limits,
+    live: &Live,
     listener: TcpListener,
     go_away: CancellationToken,
 ) -> Result<impl Future<Output = Result<(), tonic::transport::Error>> + use<>, AppError> {
     /// Message limits and compression are settings of each generated service.
     macro_rules! service {
-        ($service:ident) => {
-            $service::new(api.clone())
-                .max_decoding_message_size(limits.max_request_bytes)
-                .max_encoding_message_size(usize::MAX)
-                .accept_compressed(CompressionEncoding::Gzip)
-                .accept_compressed(CompressionEncoding::Zstd)
-                .send_compressed(CompressionEncoding::Gzip)
-                .send_compressed(CompressionEncoding::Zstd)
+        ($service:ident, $of:expr) => {
+            Bounded::new(
+                $service::new($of)
+                    .max_encoding_message_size(usize::MAX)
+                    .accept_compressed(CompressionEncoding::Gzip)
+                    .accept_compressed(CompressionEncoding::Zstd)
+                    .send_compressed(CompressionEncoding::Gzip)
+                    .send_compressed(CompressionEncoding::Zstd),
+                $service::max_decoding_message_size,
+                live.clone(),
+            )
         };
     }
+    let Services { api, cluster } = services;
     let mut routes = tonic::service::Routes::new(health.service())
-        .add_service(service!(SearchServiceServer))
-        .add_service(service!(WriteServiceServer))
-        .add_service(service!(TableServiceServer))
-        .add_service(service!(ClusterServiceServer));
+        .add_service(service!(SearchServiceServer, api.clone()))
+        .add_service(service!(WriteServiceServer, api.clone()))
+        .add_service(service!(TableServiceServer, api))
+        .add_service(service!(ClusterServiceServer, cluster));
     if server.reflection {
         use tonic_reflection::pb;
         // Each of the two names the other as well: a client that found one of
@@ -100,7 +110,7 @@ pub(super) fn server(
         .with_nodelay(Some(true))
         .map_ok(Lingering::new);
     let serving = Server::builder()
-        .layer(stack::stack(limits))
+        .layer(stack::stack(live))
         .layer(MapRequestLayer::new(compress_in_kind))
         .layer(MapRequestLayer::new(tell_resets))
         .http2_keepalive_interval(Some(KEEPALIVE))

@@ -2,7 +2,9 @@
 
 mod deep;
 mod grpc;
+mod hangup;
 mod linger;
+mod message;
 mod once;
 mod readiness;
 mod replicator;
@@ -17,11 +19,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, ReplicaMode, Shutdown},
+    config::{Config, Live, ReplicaMode, Sources},
     connection::{Connection, Events, Primary},
     domain::Role,
+    operate::{self, Heed, Origin, Reloader, Watchers},
     router::Router,
-    service::{api::Api, health::HealthReporter},
+    service::{api::Api, cluster::Cluster, health::HealthReporter},
     storage::Sessions,
     telemetry::{
         http::{self, HttpState},
@@ -29,6 +32,7 @@ use crate::{
     },
 };
 use deep::ServerProbes;
+use hangup::Hangups;
 pub use once::replicate_once;
 pub use replicator::replicate;
 use tasks::Tasks;
@@ -87,7 +91,9 @@ pub struct App {
     http_address: SocketAddr,
     router: Arc<Router>,
     health: HealthReporter,
-    shutdown: Shutdown,
+    live: Live,
+    reloader: Arc<Reloader>,
+    watchers: Watchers,
     /// Asks the gRPC server to send GOAWAY and to drain.
     go_away: CancellationToken,
     grpc: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
@@ -98,12 +104,19 @@ impl App {
     /// Starts a server: it listens when this returns, and serves as soon as its
     /// connections answer.
     pub async fn start(config: Config) -> Result<Self, AppError> {
+        Self::start_from(config, None).await
+    }
+
+    /// The same; the configuration can be read again from its origin.
+    pub async fn start_from(config: Config, origin: Option<Origin>) -> Result<Self, AppError> {
         let recorder = metrics::install(config.metrics.max_table_labels)?;
         let grpc_listener = listen("server.grpc_address", config.server.grpc_address).await?;
         let http_listener = listen("server.http_address", config.server.http_address).await?;
         let grpc_address = local("server.grpc_address", &grpc_listener)?;
         let http_address = local("server.http_address", &http_listener)?;
 
+        let live = Live::new(config.clone());
+        let watchers = Watchers::default();
         let sessions = Arc::new(Sessions::new(config.cache));
         let events = Events::default();
         let connect = |role, location| Arc::new(Connection::new(role, location, events.clone()));
@@ -120,8 +133,7 @@ impl App {
         let router = Arc::new(Router::new(
             Arc::clone(&primary),
             replicas.clone(),
-            config.freshness,
-            config.pool,
+            live.clone(),
             events.clone(),
         ));
 
@@ -129,7 +141,7 @@ impl App {
         let go_away = CancellationToken::new();
         let tasks = Tasks::new();
         for connection in router.connections() {
-            tasks.watch(connection, &sessions, config.health);
+            tasks.watch(connection, &sessions, &live);
         }
         tasks.follow(
             Arc::clone(&primary),
@@ -158,10 +170,20 @@ impl App {
         let (upkeep, stop_upkeep) = (recorder.clone(), tasks.stop());
         tasks.spawn(async move { upkeep.run_upkeep(stop_upkeep).await });
 
-        let api = Api {
-            router: Arc::clone(&router),
-            limits: Arc::new(config.limits),
-            sessions: config.sessions,
+        let heeding = Arc::clone(&router);
+        let heed: Heed = Box::new(move |old, new| operate::heed(heeding.pool(), old, new));
+        let reloader = Arc::new(Reloader::new(live.clone(), origin, vec![heed]));
+        let services = grpc::Services {
+            api: Api {
+                router: Arc::clone(&router),
+                live: live.clone(),
+            },
+            cluster: Cluster::new(
+                Arc::clone(&router),
+                live.clone(),
+                Arc::clone(&reloader),
+                watchers.clone(),
+            ),
         };
         let state = HttpState {
             recorder,
@@ -174,10 +196,10 @@ impl App {
             }
         });
         let server = grpc::server(
-            api,
+            services,
             &health,
             &config.server,
-            &config.limits,
+            &live,
             grpc_listener,
             go_away.clone(),
         )?;
@@ -188,7 +210,9 @@ impl App {
             http_address,
             router,
             health,
-            shutdown: config.shutdown,
+            live,
+            reloader,
+            watchers,
             go_away,
             grpc,
             tasks,
@@ -216,12 +240,18 @@ impl App {
     }
 }
 
-/// Runs a server until a signal asks it to stop.
-pub async fn run(config: Config) -> Result<(), AppError> {
-    // Held to the end: dropping it sends the last traces.
-    let _logs = logs::init(&config.logging)?;
+/// Runs a server until a signal asks it to stop. SIGHUP makes it read `sources`,
+/// which `config` was loaded from, again.
+pub async fn run(config: Config, sources: Sources) -> Result<(), AppError> {
+    // First of all: before it is listened for, SIGHUP would end the process.
+    let hangups = Hangups::listen().map_err(AppError::Signals)?;
     let signals = shutdown::Signals::listen().map_err(AppError::Signals)?;
-    let app = App::start(config).await?;
+    // Held to the end: dropping it sends the last traces.
+    let logs = logs::init(&config.logging)?;
+    let log = Some(logs.filter());
+    let app = App::start_from(config, Some(Origin { sources, log })).await?;
+    let reloading = hangups.reload(Arc::clone(&app.reloader), app.tasks.stop());
+    app.tasks.spawn(reloading);
     app.run_until(signals).await
 }
 

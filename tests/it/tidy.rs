@@ -32,8 +32,20 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "operate",
+        &[
+            "pool",
+            "router",
+            "connection",
+            "domain",
+            "config",
+            "telemetry",
+        ],
+    ),
+    (
         "service",
         &[
+            "operate",
             "router",
             "pool",
             "connection",
@@ -49,6 +61,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "app",
         &[
             "service",
+            "operate",
             "router",
             "pool",
             "replication",
