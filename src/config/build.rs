@@ -16,6 +16,7 @@ use super::{
     retention::retention,
     sessions::sessions,
     units::ByteSize,
+    writes::writes,
 };
 
 /// Largest gRPC message: its length prefix has 32 bits.
@@ -39,6 +40,7 @@ pub(super) fn build_and_validate(
     let retention = retention(&raw.retention, &replication, faults);
     let freshness = freshness(&raw.freshness, faults);
     let sessions = sessions(&raw.sessions, faults);
+    let writes = writes(&raw.writes, faults);
     let health = health(&raw.health, faults);
     let cache = Cache {
         index_bytes: bytes(
@@ -67,6 +69,7 @@ pub(super) fn build_and_validate(
         retention,
         freshness,
         sessions,
+        writes,
         health,
         cache,
         logging,

@@ -23,6 +23,7 @@ mod structure;
 #[cfg(test)]
 mod tests;
 mod units;
+mod writes;
 
 pub use fault::{ConfigErrors, Fault};
 pub use freshness::{DefaultFreshness, Freshness};
@@ -32,6 +33,7 @@ pub use retention::{Keep, Retention};
 pub use sessions::Sessions;
 pub use sources::{Sources, load};
 pub use units::parse_bytes;
+pub use writes::Writes;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -51,6 +53,7 @@ pub struct Config {
     pub retention: Retention,
     pub freshness: Freshness,
     pub sessions: Sessions,
+    pub writes: Writes,
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,

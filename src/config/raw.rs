@@ -15,10 +15,12 @@ use super::{
 mod replication;
 mod retention;
 mod sessions;
+mod writes;
 
 pub(super) use replication::{Replica, Replication};
 pub(super) use retention::{Retention, TableRetention};
 pub(super) use sessions::Sessions;
+pub(super) use writes::Writes;
 
 /// Configuration of a lancegate server. Unknown keys are errors. Every key can
 /// also be set by an environment variable: LANCEGATE_, then the key in upper
@@ -46,6 +48,7 @@ pub(super) struct Raw {
     pub retention: Retention,
     pub freshness: Freshness,
     pub sessions: Sessions,
+    pub writes: Writes,
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,

@@ -32,6 +32,7 @@ impl Config {
             retention: self.retention.to_raw(),
             freshness: raw_freshness(&self.freshness),
             sessions: self.sessions.to_raw(),
+            writes: self.writes.to_raw(),
             health: raw::Health {
                 probe_interval: self.health.probe_interval.into(),
                 probe_timeout: self.health.probe_timeout.into(),

@@ -6,6 +6,7 @@ mod chunks;
 mod cluster;
 pub mod health;
 mod import;
+mod once;
 mod search;
 pub mod stack;
 mod table;

@@ -185,6 +185,10 @@ fn known_lance(error: &lance::Error) -> Option<Error> {
             Error::Corrupt("a file of the table is missing".into())
         }
         L::Shared { source } => return known_lance(source),
+        _ if error.is_commit_status_unknown() => {
+            log_detail(error);
+            Error::OutcomeUnknown
+        }
         _ => return None,
     })
 }

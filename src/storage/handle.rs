@@ -24,6 +24,11 @@ impl Handle {
         }
     }
 
+    /// The same table, opened in another way.
+    pub(super) fn with_table(&self, table: Table) -> Self {
+        Self::new(self.name.clone(), table, self.incarnation)
+    }
+
     /// Which creation of the name this is a handle on.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation

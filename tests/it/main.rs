@@ -8,6 +8,7 @@ mod copying;
 mod data;
 mod differential;
 mod divergence;
+mod doubt;
 mod failpoints;
 mod freshness;
 mod killed;

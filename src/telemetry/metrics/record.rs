@@ -12,7 +12,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use super::{
     CACHE_BYTES, CONNECTION_UP, COPIED_BYTES, COPIED_FILES, COPIES, COPY_SECONDS, DIVERGED,
     FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, IN_FLIGHT, PRUNE_ERRORS, PRUNED_BYTES,
-    PRUNED_VERSIONS, PUBLISHED, READ_SECONDS, READS, ROUTED, SHED,
+    PRUNED_VERSIONS, PUBLISHED, READ_SECONDS, READS, REPEATED_WRITES, ROUTED, SHED,
     handles::{ByName, Outcomes},
     labels::{Place, Tables},
     rollup::{Largest, Sum},
@@ -26,6 +26,7 @@ struct State {
     other: Mutex<Other>,
     in_flight: Gauge,
     shed: Counter,
+    repeated: Outcomes,
 }
 
 /// The numbers of the tables that share a label.
@@ -79,6 +80,7 @@ pub(super) fn start(max_table_labels: usize) {
             other: Mutex::default(),
             in_flight: gauge!(IN_FLIGHT),
             shed: counter!(SHED),
+            repeated: Outcomes::new(|value| counter!(REPEATED_WRITES, "outcome" => value)),
         };
         state.in_flight.set(0.0);
         state.shed.increment(0);
@@ -98,6 +100,13 @@ pub fn search_finished(table: &str, status: &'static str, elapsed: Duration) {
     let table = place.table();
     table.searches.count(status);
     table.search_seconds.record(elapsed);
+}
+
+/// A write came under a request id that was used before: `answered` or `refused`.
+pub fn write_repeated(outcome: &'static str) {
+    if let Some(state) = STATE.get() {
+        state.repeated.count(outcome);
+    }
 }
 
 /// How many rows a table of the primary has.
