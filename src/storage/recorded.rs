@@ -45,7 +45,7 @@ pub(super) fn properties(request: &WriteRequest, counts: Counts) -> HashMap<Stri
 fn entry(transaction: &Transaction, version: u64, at: SystemTime) -> Option<Entry> {
     let properties = transaction.transaction_properties.as_ref()?;
     let id = RequestId::parse(properties.get(ID)?).ok()??;
-    let mut counts = properties.get(COUNTS)?.split(',').map(str::parse);
+    let mut counts = properties.get(COUNTS)?.split(',').map(str::parse::<u64>);
     let mut next = || counts.next()?.ok();
     let counts = Counts {
         inserted: next()?,
@@ -108,8 +108,9 @@ impl Handle {
         let mut entries = Vec::new();
         // The newest first: the commits before `since` need not be read.
         for chunk in versions.rchunks(PARALLEL_READS) {
-            let read: Vec<Option<MadeBy>> = stream::iter(chunk.iter().rev())
-                .map(|version| made_by(&dataset, *version))
+            let chunk: Vec<u64> = chunk.iter().rev().copied().collect();
+            let read: Vec<Option<MadeBy>> = stream::iter(chunk)
+                .map(|version| made_by(&dataset, version))
                 .buffered(PARALLEL_READS)
                 .try_collect()
                 .await
@@ -133,8 +134,8 @@ impl Handle {
     pub async fn first_recorded(&self, versions: &[u64], since: SystemTime) -> Result<Option<u64>> {
         let dataset = error::dataset(&self.table).await?;
         let older = self.committed_before(versions, since).await?;
-        let mut read = stream::iter(&versions[older..])
-            .map(|version| made_by(&dataset, *version))
+        let mut read = stream::iter(versions[older..].to_vec())
+            .map(|version| made_by(&dataset, version))
             .buffered(PARALLEL_READS);
         while let Some(made) = read.next().await {
             let made = made.map_err(|e| error::in_table(&self.name, e.into()))?;

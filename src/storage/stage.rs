@@ -171,7 +171,7 @@ impl Store {
         write: impl AsyncFnOnce(Handle) -> Result<T>,
     ) -> Result<(Transaction, Arc<Vec<Fragment>>)> {
         let step = Arc::new(Step::capture(Arc::clone(&self.commits)));
-        let commit_handler: Arc<dyn CommitHandler> = Arc::clone(&step) as _;
+        let commit_handler: Arc<dyn CommitHandler> = step.clone();
         let table = self
             .connection
             .open_table(handle.name.as_str())
@@ -299,7 +299,7 @@ impl Handle {
         let step = Arc::new(Step::look_for(commits, Arc::clone(&dataset), key, seen));
         failpoint::reached("write.staged");
         let committed = CommitBuilder::new(dataset)
-            .with_commit_handler(Arc::clone(&step) as _)
+            .with_commit_handler(step.clone())
             .execute(transaction)
             .await;
         let error = match committed {
@@ -312,8 +312,8 @@ impl Handle {
                     version: dataset.manifest().version,
                     at: dataset.manifest().timestamp().into(),
                 };
-                if let Some(seen) = self.table.dataset() {
-                    seen.update(dataset);
+                if let Some(head) = self.table.dataset() {
+                    head.update(dataset);
                 }
                 return Ok(Attempt::Done(recorded));
             }

@@ -1,13 +1,20 @@
 //! The real binary, killed in the middle of writes.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use futures::StreamExt;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
-use super::{Write, create, found, runs, seed, try_create};
+use super::{Write, found, runs, seed, try_create};
 use crate::process::{Server, until_some};
 
 /// Rows of one write.
@@ -33,7 +40,12 @@ fn table(run: usize) -> String {
 
 /// Writes until there is no answer any more. The rows of the nth write of this
 /// writer in this run are `first..first + ROWS`.
-async fn write_on(channel: Channel, run: usize, writer: i64) -> Vec<Sent> {
+async fn write_on(
+    channel: Channel,
+    run: usize,
+    writer: i64,
+    answers: Arc<AtomicUsize>,
+) -> Vec<Sent> {
     let mut sent = Vec::new();
     for n in 0.. {
         let first = ((run as i64 * WRITERS + writer) * 10_000 + n) * ROWS;
@@ -46,6 +58,7 @@ async fn write_on(channel: Channel, run: usize, writer: i64) -> Vec<Sent> {
         };
         let write = write.with_id(&format!("{run}/{writer}/{n}"));
         let acknowledged = write.send(&channel).await.is_ok();
+        answers.fetch_add(usize::from(acknowledged), Ordering::SeqCst);
         sent.push(Sent {
             write,
             first,
@@ -81,11 +94,17 @@ async fn whatever_was_acknowledged_is_there_once_after_a_kill() {
     let (mut acknowledged, mut whole, mut nothing, mut repeats, mut were_done) = (0, 0, 0, 0, 0);
     for run in 0..runs {
         until_some(async || try_create(&server.channel, &table(run), 0..0).await).await;
+        let answers = Arc::new(AtomicUsize::new(0));
         let writers: Vec<_> = (0..WRITERS)
-            .map(|writer| tokio::spawn(write_on(server.channel.clone(), run, writer)))
+            .map(|writer| {
+                let (channel, answers) = (server.channel.clone(), Arc::clone(&answers));
+                tokio::spawn(write_on(channel, run, writer, answers))
+            })
             .collect();
-        let pause = rng.random_range(20..400);
-        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+        // However slow this machine is: at least one write has its answer.
+        until_some(async || (answers.load(Ordering::SeqCst) > 0).then_some(())).await;
+        let pause = rng.random_range(0..300);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
         server.process.kill();
         let mut sent = Vec::new();
         for writer in writers {
