@@ -297,14 +297,20 @@ impl Handle {
         let commits = Arc::clone(&store.commits);
         let key = request.id.key();
         let step = Arc::new(Step::look_for(commits, Arc::clone(&dataset), key, seen));
-        failpoint::reached("write.staged");
+        failpoint::reached("write:staged");
+        if failpoint::breaks("write:lost") {
+            return Err(Error::OutcomeUnknown);
+        }
         let committed = CommitBuilder::new(dataset)
             .with_commit_handler(step.clone())
             .execute(transaction)
             .await;
         let error = match committed {
             Ok(dataset) => {
-                failpoint::reached("write.committed");
+                failpoint::reached("write:committed");
+                if failpoint::breaks("write:doubtful") {
+                    return Err(Error::OutcomeUnknown);
+                }
                 let recorded = Recorded {
                     kind: request.kind,
                     digest: request.digest,
@@ -326,3 +332,6 @@ impl Handle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

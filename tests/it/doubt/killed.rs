@@ -15,7 +15,10 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use super::{Write, found, runs, seed, try_create};
-use crate::process::{Server, until_some};
+use crate::{
+    process::{Server, until_some},
+    server::reason,
+};
 
 /// Rows of one write.
 const ROWS: i64 = 3;
@@ -184,7 +187,7 @@ async fn a_write_is_recorded_with_its_commit() {
         Write::delete("t", "id < 2"),
         Write::import("t", 5..7),
     ];
-    let places = [("write.staged", false), ("write.committed", true)];
+    let places = [("write:staged", false), ("write:committed", true)];
     let all = writes.iter().flat_map(|write| {
         places.map(|(place, is_done)| {
             let write = write.clone().with_id("the one");
@@ -195,4 +198,31 @@ async fn a_write_is_recorded_with_its_commit() {
         .buffer_unordered(2)
         .collect::<Vec<()>>()
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_outcome_is_looked_up_or_said() {
+    let folder = TempDir::new().unwrap();
+    let write = Write::insert("t", 5..7).with_id("the one");
+    // The commit is there, and its answer was lost: the server looks.
+    let env = [("LANCEGATE_FAILPOINT", "write:doubtful")];
+    let server = Server::start(folder.path(), 0, &env).await;
+    until_some(async || try_create(&server.channel, "t", 0..5).await).await;
+    let answer = write.send(&server.channel).await.unwrap();
+    assert!(!answer.repeated && answer.version == 2, "{answer:?}");
+    assert!(write.send(&server.channel).await.unwrap().repeated);
+    server.process.kill();
+    // It is not there, and may come yet.
+    let env = [("LANCEGATE_FAILPOINT", "write:lost")];
+    let server = Server::start(folder.path(), 0, &env).await;
+    let other = Write::insert("t", 7..9).with_id("another");
+    let unknown = until_some(async || {
+        let refused = other.send(&server.channel).await.unwrap_err();
+        (refused.code() != tonic::Code::Unavailable).then_some(refused)
+    })
+    .await;
+    assert_eq!(unknown.code(), tonic::Code::Unknown, "{unknown:?}");
+    assert_eq!(reason(&unknown), "OUTCOME_UNKNOWN");
+    assert!(unknown.message().contains("same request_id"), "{unknown:?}");
+    assert!(write.send(&server.channel).await.unwrap().repeated);
 }
