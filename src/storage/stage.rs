@@ -89,7 +89,7 @@ impl Store {
         batches: Vec<RecordBatch>,
         overwrite: bool,
     ) -> Result<Staged> {
-        let write = async |handle: Handle| handle.insert(batches, overwrite).await;
+        let write = |handle: Handle| async move { handle.insert(batches, overwrite).await };
         self.stage_added(handle, write).await
     }
 
@@ -101,14 +101,14 @@ impl Store {
         rows: impl Stream<Item = Result<RecordBatch>> + Send + 'static,
         overwrite: bool,
     ) -> Result<Staged> {
-        let write = async |handle: Handle| handle.import(schema, rows, overwrite).await;
+        let write = |handle: Handle| async move { handle.import(schema, rows, overwrite).await };
         self.stage_added(handle, write).await
     }
 
-    async fn stage_added<T>(
+    async fn stage_added<T, Fut: Future<Output = Result<T>>>(
         &self,
         handle: &Handle,
-        write: impl AsyncFnOnce(Handle) -> Result<T>,
+        write: impl FnOnce(Handle) -> Fut,
     ) -> Result<Staged> {
         let (transaction, _) = self.captured(handle, write).await?;
         let counts = Counts {
@@ -129,7 +129,7 @@ impl Store {
         assignments: &[Assignment],
         max_filter_depth: usize,
     ) -> Result<Staged> {
-        let write = async |handle: Handle| {
+        let write = |handle: Handle| async move {
             let updated = handle.update(filter, assignments, max_filter_depth);
             updated.await
         };
@@ -151,7 +151,7 @@ impl Store {
         filter: &Filter,
         max_filter_depth: usize,
     ) -> Result<Staged> {
-        let write = async |handle: Handle| handle.delete(filter, max_filter_depth).await;
+        let write = |handle: Handle| async move { handle.delete(filter, max_filter_depth).await };
         let (transaction, before) = self.captured(handle, write).await?;
         let counts = Counts {
             deleted: deleted(&before, &transaction.operation),
@@ -165,10 +165,10 @@ impl Store {
 
     /// Runs a write of LanceDB up to its commit. Answers its transaction, and the
     /// fragments that the table had before.
-    async fn captured<T>(
+    async fn captured<T, Fut: Future<Output = Result<T>>>(
         &self,
         handle: &Handle,
-        write: impl AsyncFnOnce(Handle) -> Result<T>,
+        write: impl FnOnce(Handle) -> Fut,
     ) -> Result<(Transaction, Arc<Vec<Fragment>>)> {
         let step = Arc::new(Step::capture(Arc::clone(&self.commits)));
         let commit_handler: Arc<dyn CommitHandler> = step.clone();
@@ -328,6 +328,8 @@ impl Handle {
         match (step.found(), error) {
             (Some(found), _) => Ok(Attempt::Found(found)),
             (None, lance::Error::RetryableCommitConflict { .. }) => Ok(Attempt::Conflict),
+            // Given up while it was under way.
+            (None, lance::Error::Timeout { .. }) => Err(Error::OutcomeUnknown),
             (None, error) => Err(error::in_table(&self.name, error.into())),
         }
     }
