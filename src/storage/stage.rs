@@ -292,7 +292,9 @@ impl Handle {
             mut transaction,
             counts,
         } = staged;
-        transaction.transaction_properties = Some(Arc::new(properties(request, counts)));
+        if !failpoint::breaks("once:recorded-after") {
+            transaction.transaction_properties = Some(Arc::new(properties(request, counts)));
+        }
         let dataset = error::dataset(&self.table).await?;
         let commits = Arc::clone(&store.commits);
         let key = request.id.key();

@@ -21,7 +21,7 @@ use lance_table::{
 use object_store::{ObjectStore as OSObjectStore, path::Path};
 
 use super::recorded::made_by;
-use crate::domain::request::Recorded;
+use crate::{config::failpoint, domain::request::Recorded};
 
 /// The store's way to commit, and what comes before it.
 pub(super) struct Step {
@@ -97,6 +97,9 @@ impl Step {
 impl LookFor {
     /// Whether a version below `next` records the id.
     async fn is_recorded_below(&self, next: u64) -> lance::Result<bool> {
+        if failpoint::breaks("once:no-lookup") {
+            return Ok(false);
+        }
         // At most the commits of others since the write began, a few at a time:
         // Lance itself has just read each of them.
         for version in self.seen.load(Ordering::Relaxed) + 1..next {

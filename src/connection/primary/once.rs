@@ -12,6 +12,7 @@ use std::{
 
 use super::{Primary, finished, requests::Requests};
 use crate::{
+    config::failpoint,
     domain::{Done, Error, RequestId, Result, TableName, WriteRequest, request::Recorded},
     storage::{Attempt, Handle, Staged, Store},
 };
@@ -115,7 +116,9 @@ impl Primary {
     {
         for _ in 0..MAX_ATTEMPTS {
             let handle = self.catch_up(name, requests).await?;
-            if let Some(recorded) = requests.get(&request.id) {
+            if let Some(recorded) = requests.get(&request.id)
+                && !failpoint::breaks("once:no-lookup")
+            {
                 return recorded.answer(request);
             }
             let staged = stage(Arc::clone(store), handle.clone()).await?;
