@@ -226,3 +226,27 @@ async fn an_unknown_outcome_is_looked_up_or_said() {
     assert!(unknown.message().contains("same request_id"), "{unknown:?}");
     assert!(write.send(&server.channel).await.unwrap().repeated);
 }
+
+/// What the other tests are for: without the look, and with a record that is not
+/// part of the commit, a repeat is done twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_broken_on_purpose_is_done_twice() {
+    for broken in ["once:no-lookup", "once:recorded-after"] {
+        let folder = TempDir::new().unwrap();
+        let env = [("LANCEGATE_FAILPOINT", broken)];
+        let mut server = Server::start(folder.path(), 0, &env).await;
+        until_some(async || try_create(&server.channel, "t", 0..1).await).await;
+        let write = Write::insert("t", 1..3).with_id("the one");
+        assert!(!write.send(&server.channel).await.unwrap().repeated);
+        if broken == "once:recorded-after" {
+            // What only this process knows is gone with it.
+            assert!(write.send(&server.channel).await.unwrap().repeated);
+            server.process.kill();
+            server = Server::start(folder.path(), 0, &env).await;
+        }
+        let again = until_some(async || write.send(&server.channel).await.ok()).await;
+        assert!(!again.repeated, "{broken}");
+        let rows = until_some(async || found(&server.channel, "t", "true").await).await;
+        assert_eq!(rows, [0, 1, 1, 2, 2], "{broken}");
+    }
+}
