@@ -5,6 +5,7 @@
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use lance::Dataset;
+use lance_core::error::CommitStatusUnknownError;
 use lancedb::Table;
 
 use crate::domain::{Error, Resource, Result, TableName};
@@ -94,6 +95,11 @@ pub(super) fn from_lance(error: lance::Error) -> Error {
 pub(super) fn from_chain(error: &(dyn StdError + 'static)) -> Error {
     let mut cause = Some(error);
     while let Some(current) = cause {
+        // Below it is what became of the connection, which says less.
+        if current.is::<CommitStatusUnknownError>() {
+            log_detail(error);
+            return Error::OutcomeUnknown;
+        }
         if let Some(lance) = current.downcast_ref::<lance::Error>()
             && let Some(known) = known_lance(lance)
         {
@@ -185,10 +191,6 @@ fn known_lance(error: &lance::Error) -> Option<Error> {
             Error::Corrupt("a file of the table is missing".into())
         }
         L::Shared { source } => return known_lance(source),
-        _ if error.is_commit_status_unknown() => {
-            log_detail(error);
-            Error::OutcomeUnknown
-        }
         _ => return None,
     })
 }
