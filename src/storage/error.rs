@@ -82,6 +82,11 @@ pub(super) fn from_lancedb(error: lancedb::Error) -> Error {
             retry_after: Duration::from_secs(1),
         },
         L::NotSupported { message } => Error::Unsupported(clean(&message)),
+        // LanceDB's own variant is transparent: in the chain it would hide this one.
+        L::External { source } if source.is::<CommitStatusUnknownError>() => {
+            log_detail(&*source);
+            Error::OutcomeUnknown
+        }
         other => from_chain(&other),
     }
 }
