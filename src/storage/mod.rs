@@ -1,6 +1,7 @@
 //! LanceDB, behind plain values. The only folder that names `lancedb` or `lance`:
 //! what changes when a version of them changes is here.
 
+mod blobs;
 mod complete;
 mod distance;
 mod error;
@@ -21,6 +22,7 @@ mod query;
 mod recorded;
 mod scan;
 mod session;
+mod sides;
 mod snapshot;
 mod stage;
 mod step;
@@ -39,6 +41,7 @@ pub use pins::Pin;
 pub use prune::{Below, Removed};
 pub use recorded::Entry;
 pub use session::{CacheUse, Sessions};
+pub use sides::Needed;
 pub use snapshot::{Batches, Rows, Snapshot};
 pub use stage::{Attempt, Staged};
 pub use store::Store;
