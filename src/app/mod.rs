@@ -129,7 +129,7 @@ impl App {
         let managed = managed.filter(|(location, _)| location.mode == ReplicaMode::Managed);
         let holders = managed.map(|(_, replica)| Arc::clone(replica)).collect();
         let primary = connect(Role::Primary, config.primary);
-        let primary = Arc::new(Primary::new(primary, holders));
+        let primary = Arc::new(Primary::new(primary, holders, config.writes));
         let router = Arc::new(Router::new(
             Arc::clone(&primary),
             replicas.clone(),
