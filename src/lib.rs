@@ -2,10 +2,11 @@
 //!
 //! The folders follow a request: [`service`] decodes it with [`wire`] into
 //! [`domain`] values, [`router`] chooses a [`connection`], and [`storage`], the
-//! only folder that names LanceDB, does the work. [`replication`] keeps the
-//! replicas true. [`app`] builds, starts and stops everything.
+//! only folder that names LanceDB, does the work. [`admission`] decides who may
+//! begin; [`replication`] keeps the replicas true. [`app`] builds, starts and stops everything.
 //! ARCHITECTURE.md states which folder may use which.
 
+pub mod admission;
 pub mod app;
 pub mod cli;
 pub mod config;

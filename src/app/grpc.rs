@@ -1,6 +1,6 @@
 //! The gRPC server: the services, their codecs, and the stack around them.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use futures::TryStreamExt;
 use http_body_util::BodyExt;
@@ -25,7 +25,11 @@ use crate::{
             write_service_server::WriteServiceServer,
         },
     },
-    service::{api::Api, health::HealthReporter, stack},
+    service::{
+        api::Api,
+        health::HealthReporter,
+        stack::{self, Door},
+    },
 };
 
 /// How often an idle connection is asked whether it is still there, so that
@@ -58,6 +62,7 @@ fn compress_in_kind(mut request: http::Request<Body>) -> http::Request<Body> {
 /// Builds the server. It runs until `go_away`, then drains.
 pub(super) fn server(
     api: Api,
+    door: Arc<Door>,
     health: &HealthReporter,
     server: &config::Server,
     limits: &Limits,
@@ -100,7 +105,7 @@ pub(super) fn server(
         .with_nodelay(Some(true))
         .map_ok(Lingering::new);
     let serving = Server::builder()
-        .layer(stack::stack(limits))
+        .layer(stack::stack(limits, door))
         .layer(MapRequestLayer::new(compress_in_kind))
         .layer(MapRequestLayer::new(tell_resets))
         .http2_keepalive_interval(Some(KEEPALIVE))

@@ -21,7 +21,7 @@ use crate::{
     connection::{Connection, Events, Primary},
     domain::Role,
     router::Router,
-    service::{api::Api, health::HealthReporter},
+    service::{api::Api, health::HealthReporter, stack::Door},
     storage::Sessions,
     telemetry::{
         http::{self, HttpState},
@@ -86,6 +86,7 @@ pub struct App {
     grpc_address: SocketAddr,
     http_address: SocketAddr,
     router: Arc<Router>,
+    door: Arc<Door>,
     health: HealthReporter,
     shutdown: Shutdown,
     /// Asks the gRPC server to send GOAWAY and to drain.
@@ -171,8 +172,11 @@ impl App {
                 tracing::error!(%error, "the HTTP server stopped");
             }
         });
+        let most = config.limits.max_concurrent_requests;
+        let door = Door::new(&config.admission, most);
         let server = grpc::server(
             api,
+            Arc::clone(&door),
             &health,
             &config.server,
             &config.limits,
@@ -185,6 +189,7 @@ impl App {
             grpc_address,
             http_address,
             router,
+            door,
             health,
             shutdown: config.shutdown,
             go_away,
@@ -206,6 +211,11 @@ impl App {
     /// The router, for what runs in the same process.
     pub fn router(&self) -> &Arc<Router> {
         &self.router
+    }
+
+    /// Where requests come in, for what runs in the same process.
+    pub fn door(&self) -> &Arc<Door> {
+        &self.door
     }
 
     /// Whether a service is ready.

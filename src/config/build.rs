@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     Cache, Config, Health, Limits, Logging, Metrics, Server, Shutdown,
+    admission::admission,
     checks::{Zero, bytes, duration},
     connections::connections,
     fault::Faults,
@@ -30,6 +31,7 @@ pub(super) fn build_and_validate(
 ) -> Option<Config> {
     let server = server(&raw.server, faults);
     let limits = limits(&raw.limits, faults);
+    let admission = admission(&raw.admission, &limits, faults);
     let shutdown = Shutdown {
         grace: duration(faults, "shutdown.grace", &raw.shutdown.grace, Zero::Allowed),
         drain: duration(faults, "shutdown.drain", &raw.shutdown.drain, Zero::Allowed),
@@ -60,6 +62,7 @@ pub(super) fn build_and_validate(
     Some(Config {
         server: server?,
         limits,
+        admission,
         shutdown,
         primary,
         replicas,

@@ -6,6 +6,7 @@
 //! out what does not fit, [`build`] checks the meaning of the rest. All faults
 //! found on the way are reported together.
 
+mod admission;
 mod build;
 mod checks;
 mod connections;
@@ -24,6 +25,7 @@ mod structure;
 mod tests;
 mod units;
 
+pub use admission::Admission;
 pub use fault::{ConfigErrors, Fault};
 pub use freshness::{DefaultFreshness, Freshness};
 pub use raw::schema;
@@ -43,6 +45,7 @@ use secrecy::SecretString;
 pub struct Config {
     pub server: Server,
     pub limits: Limits,
+    pub admission: Admission,
     pub shutdown: Shutdown,
     pub primary: Location,
     /// Read in turn, in this order.
@@ -71,7 +74,7 @@ pub struct Server {
 /// What one request, or all of them together, may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Requests being worked on at once; more are shed with RESOURCE_EXHAUSTED.
+    /// Requests being worked on at once, whatever [`Admission`] finds.
     pub max_concurrent_requests: usize,
     /// The longest deadline; requests without one get this one.
     pub max_deadline: Duration,

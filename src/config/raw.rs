@@ -12,10 +12,12 @@ use super::{
     units::{ByteSize, DurationText},
 };
 
+mod admission;
 mod replication;
 mod retention;
 mod sessions;
 
+pub(super) use admission::Admission;
 pub(super) use replication::{Replica, Replication};
 pub(super) use retention::{Retention, TableRetention};
 pub(super) use sessions::Sessions;
@@ -30,6 +32,7 @@ pub(super) use sessions::Sessions;
 pub(super) struct Raw {
     pub server: Server,
     pub limits: Limits,
+    pub admission: Admission,
     pub shutdown: Shutdown,
     /// The connection that takes every write. With neither primary nor replicas
     /// given: ./lancegate-data/primary.
@@ -79,7 +82,8 @@ impl Default for Server {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Limits {
-    /// Requests being worked on at once. More are refused with RESOURCE_EXHAUSTED.
+    /// Requests being worked on at once, whatever [admission] finds. More wait, or
+    /// are refused with RESOURCE_EXHAUSTED.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_concurrent_requests: usize,
     /// The longest deadline. Requests without a deadline get this one.

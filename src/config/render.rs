@@ -22,6 +22,7 @@ impl Config {
                 reflection: self.server.reflection,
             },
             limits: self.raw_limits(),
+            admission: self.admission.to_raw(),
             shutdown: raw::Shutdown {
                 grace: self.shutdown.grace.into(),
                 drain: self.shutdown.drain.into(),

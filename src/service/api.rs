@@ -7,12 +7,12 @@ use std::{
 
 use tonic::{Extensions, Response, Status, metadata::MetadataMap};
 
-use super::stack::{Deadline, RequestFacts};
+use super::stack::{AnswerHold, Deadline, RequestFacts};
 use crate::{
     config::{Limits, Sessions},
     connection::Lane,
     domain::{
-        Error, Result, TableName,
+        Bounds, Error, Freshness, Result, TableName,
         view::{Lag, Served},
     },
     proto::v1 as pb,
@@ -110,6 +110,7 @@ pub(super) fn answer<A, M: prost::Message>(
 ) -> std::result::Result<Response<M>, Status> {
     let built = outcome.and_then(|(answer, served)| {
         let message = build(answer, wire::served::served(table, &served))?;
+        AnswerHold::of(extensions).is(message.encoded_len())?;
         Ok((message, served))
     });
     match built {
@@ -147,6 +148,11 @@ impl Api {
             self.router.token_key().as_ref(),
             SystemTime::now(),
         )?;
+        if freshness != Freshness::Bounded(Bounds::NONE)
+            && let Some(facts) = extensions.get::<RequestFacts>()
+        {
+            facts.bounds();
+        }
         Ok(ReadOptions {
             freshness,
             wait: configured.wait.min(time_left(extensions, &self.limits)),

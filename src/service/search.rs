@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use super::{
     api::{Api, Call, answer, refuse, reply},
     chunks::chunks,
+    stack::AnswerHold,
 };
 use crate::{
     domain::{Error, Resource, Result, TableName},
@@ -44,7 +45,8 @@ impl pb::search_service_server::SearchService for Api {
         let outcome = async {
             let asked = message.freshness;
             let options = self.read_options(&message.table, asked, &metadata, &extensions)?;
-            self.run_search(&message.table, message.query, &options)
+            let hold = AnswerHold::of(&extensions);
+            self.run_search(&message.table, message.query, &options, hold)
                 .await
         }
         .await;
@@ -80,8 +82,9 @@ impl pb::search_service_server::SearchService for Api {
         count_search(&message.table, opened.as_ref().err(), began.elapsed());
         match opened {
             Ok((batches, served)) => {
+                let hold = AnswerHold::of(&extensions);
                 let first = wire::served::served(&message.table, &served);
-                let stream: Self::SearchStreamStream = Box::pin(chunks(batches, first));
+                let stream: Self::SearchStreamStream = Box::pin(chunks(batches, first, hold));
                 Ok(reply(&extensions, &message.table, &served, stream))
             }
             Err(error) => Err(refuse(&extensions, &message.table, &error)),
@@ -101,7 +104,8 @@ impl pb::search_service_server::SearchService for Api {
         let asked = message.freshness.clone();
         let outcome = async {
             let options = self.read_options(&table, asked, &metadata, &extensions)?;
-            self.run_scan(message, &options).await
+            let hold = AnswerHold::of(&extensions);
+            self.run_scan(message, &options, hold).await
         }
         .await;
         answer(&extensions, &table, outcome, |(rows, next), served| {
@@ -127,7 +131,8 @@ impl pb::search_service_server::SearchService for Api {
         let asked = message.freshness.clone();
         let outcome = async {
             let options = self.read_options(&table, asked, &metadata, &extensions)?;
-            self.run_get(message, &options).await
+            let hold = AnswerHold::of(&extensions);
+            self.run_get(message, &options, hold).await
         }
         .await;
         answer(&extensions, &table, outcome, |rows, served| {

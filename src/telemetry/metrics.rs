@@ -12,9 +12,10 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 pub use grpc::{Call, code_name, method};
 pub use record::{
-    cache_bytes, connection_state, copy_finished, file_copied, freshness_waited, prune_failed,
-    pruned, read_finished, replica_diverged, replication_lag, request_shed, requests_in_flight,
-    routed, search_finished, table_gone, table_rows, version_published,
+    answer_bytes, cache_bytes, concurrency_limit, connection_state, copy_finished, file_copied,
+    freshness_waited, prune_failed, pruned, queue_waited, read_finished, replica_diverged,
+    replication_lag, request_shed, requests_in_flight, requests_queued, routed, search_finished,
+    table_gone, table_rows, version_published,
 };
 pub use recorder::{MetricsError, Recorder, install};
 
@@ -63,6 +64,10 @@ pub(crate) const PRUNE_ERRORS: &str = "lancegate_prune_errors_total";
 
 // The server itself.
 pub(crate) const CACHE_BYTES: &str = "lancegate_cache_bytes";
+pub(crate) const ANSWER_BYTES: &str = "lancegate_answer_bytes";
+pub(crate) const CONCURRENCY_LIMIT: &str = "lancegate_concurrency_limit";
+pub(crate) const QUEUED: &str = "lancegate_requests_queued";
+pub(crate) const QUEUE_SECONDS: &str = "lancegate_queue_wait_seconds";
 pub(crate) const IN_FLIGHT: &str = "lancegate_requests_in_flight";
 pub(crate) const SHED: &str = "lancegate_requests_shed_total";
 pub(crate) const BUILD_INFO: &str = "lancegate_build_info";
@@ -78,12 +83,31 @@ fn describe() {
         Unit::Bytes,
         "Bytes held by a cache of LanceDB."
     );
+    describe_admission();
+    describe_gauge!(BUILD_INFO, "Always 1; the labels say what runs.");
+}
+
+fn describe_admission() {
     describe_gauge!(IN_FLIGHT, "Requests being worked on.");
+    describe_gauge!(
+        CONCURRENCY_LIMIT,
+        "Reads that may be worked on at once, as found by how long they take."
+    );
+    describe_gauge!(QUEUED, "Requests that wait to be worked on.");
+    describe_histogram!(
+        QUEUE_SECONDS,
+        Unit::Seconds,
+        "Time that requests waited which could not begin at once."
+    );
     describe_counter!(
         SHED,
-        "Requests refused because too many were being worked on."
+        "Requests refused by the load, by reason: queue_full, too_long, waited, deadline or answer_bytes."
     );
-    describe_gauge!(BUILD_INFO, "Always 1; the labels say what runs.");
+    describe_gauge!(
+        ANSWER_BYTES,
+        Unit::Bytes,
+        "Memory that is set aside for answers being made or sent."
+    );
 }
 
 fn describe_grpc() {

@@ -2,13 +2,16 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::domain::{Error, Violation};
 
 /// `domain` of every `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "lancegate";
+
+/// Tells clients of gRPC's own retries when to try again (gRFC A6).
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// Most field violations in one status.
 const MAX_VIOLATIONS: usize = 20;
@@ -67,6 +70,13 @@ pub fn status(error: &Error) -> Status {
             details.add_quota_failure_violation("server", &message);
             details.set_retry_info(Some(OVERLOAD_RETRY));
         }
+        Error::Shed {
+            cause, retry_after, ..
+        } => {
+            info(&mut details, "OVERLOADED", [("cause", (*cause).to_owned())]);
+            details.add_quota_failure_violation("server", &message);
+            details.set_retry_info(Some(*retry_after));
+        }
         Error::TooLarge(_) => {
             info(&mut details, "TOO_LARGE", []);
             details.add_quota_failure_violation("message", &message);
@@ -88,7 +98,17 @@ pub fn status(error: &Error) -> Status {
             return Status::with_error_details(code(error), INTERNAL, details);
         }
     }
-    Status::with_error_details(code(error), message, details)
+    let pushback = match code(error) {
+        Code::ResourceExhausted => details.retry_info().and_then(|info| info.retry_delay),
+        _ => None,
+    };
+    let mut status = Status::with_error_details(code(error), message, details);
+    if let Some(delay) = pushback {
+        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let metadata = status.metadata_mut();
+        metadata.insert(PUSHBACK, MetadataValue::from(millis));
+    }
+    status
 }
 
 /// The code of an error, alone.
@@ -100,7 +120,7 @@ pub fn code(error: &Error) -> Code {
         Error::Conflict(_) => Code::Aborted,
         Error::Precondition { .. } => Code::FailedPrecondition,
         Error::Unavailable { .. } => Code::Unavailable,
-        Error::Overloaded(_) | Error::TooLarge(_) => Code::ResourceExhausted,
+        Error::Overloaded(_) | Error::Shed { .. } | Error::TooLarge(_) => Code::ResourceExhausted,
         Error::Deadline(_) => Code::DeadlineExceeded,
         Error::Unsupported(_) => Code::Unimplemented,
         Error::OutcomeUnknown(_) => Code::Unknown,
@@ -202,6 +222,15 @@ mod tests {
                 Code::ResourceExhausted,
                 "OVERLOADED",
             ),
+            (
+                Error::Shed {
+                    cause: "queue_full",
+                    message: "too many wait",
+                    retry_after: Duration::from_millis(250),
+                },
+                Code::ResourceExhausted,
+                "OVERLOADED",
+            ),
             (Error::TooLarge(t()), Code::ResourceExhausted, "TOO_LARGE"),
             (
                 Error::Deadline(Duration::from_secs(2)),
@@ -270,6 +299,14 @@ mod tests {
         assert_eq!(retry.retry_delay, Some(Duration::from_millis(250)));
         assert!(found(6).get_details_quota_failure().is_some());
         assert!(found(6).get_details_retry_info().is_some());
+        for (overloaded, millis) in [(6, "1000"), (7, "250")] {
+            let status = found(overloaded);
+            let pushback = status.metadata().get(PUSHBACK).unwrap();
+            assert_eq!(pushback.to_str().unwrap(), millis);
+        }
+        let info = found(7).get_details_error_info().unwrap();
+        assert_eq!(info.metadata["cause"], "queue_full");
+        assert!(found(8).metadata().get(PUSHBACK).is_none());
         assert!(found(5).message().contains("packages"));
     }
 

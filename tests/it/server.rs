@@ -42,6 +42,8 @@ pub fn settings_with(folder: &Path, replicas: usize, more: &[(&str, &str)]) -> C
         ("LANCEGATE_REPLICATION__POLL_INTERVAL", "200ms".to_owned()),
         ("LANCEGATE_REPLICATION__DELETE_GRACE", "100ms".to_owned()),
         ("LANCEGATE_HEALTH__PROBE_INTERVAL", "200ms".to_owned()),
+        // The machine may be slow: waiting is no fault there.
+        ("LANCEGATE_ADMISSION__MAX_WAIT", "1m".to_owned()),
     ])
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value))

@@ -11,6 +11,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("config", &["domain"]),
     ("proto", &[]),
+    ("admission", &["domain", "config"]),
     ("telemetry", &["domain", "config", "proto"]),
     ("wire", &["domain", "config", "proto"]),
     ("storage", &["domain", "config"]),
@@ -26,6 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "service",
         &[
+            "admission",
             "router",
             "connection",
             "storage",

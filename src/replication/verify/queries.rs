@@ -56,7 +56,7 @@ pub(super) struct Outcome {
 pub(super) fn is_passing(error: &Error) -> bool {
     matches!(
         error,
-        Error::Unavailable { .. } | Error::Overloaded(_) | Error::Deadline(_)
+        Error::Unavailable { .. } | Error::Overloaded(_) | Error::Shed { .. } | Error::Deadline(_)
     )
 }
 

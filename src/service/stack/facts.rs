@@ -1,12 +1,15 @@
-//! What a handler tells the access log about its request.
+//! What a handler tells the stack about its request.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use crate::domain::view::Served;
 
-/// Fields of the access log's line that only a handler knows. The stack puts
-/// one into the extensions of each request; each field is written once, the
-/// first value stays.
+/// What only a handler knows: fields of the access log's line, and one for the gate. The stack puts
+/// one into the extensions of each request; each field of
+/// the line is written once, the first value stays.
 #[derive(Debug, Clone, Default)]
 pub struct RequestFacts(Arc<Fields>);
 
@@ -16,6 +19,7 @@ struct Fields {
     version: OnceLock<u64>,
     connection: OnceLock<Arc<str>>,
     route: OnceLock<String>,
+    bounds: AtomicBool,
 }
 
 impl RequestFacts {
@@ -29,6 +33,11 @@ impl RequestFacts {
         self.0.table.get_or_init(|| name.to_owned());
     }
 
+    /// The request asks for a version that may have to be waited for.
+    pub fn bounds(&self) {
+        self.0.bounds.store(true, Ordering::Relaxed);
+    }
+
     /// Who answered, at which version, and why.
     pub fn served(&self, served: &Served) {
         let route = &served.route;
@@ -37,6 +46,10 @@ impl RequestFacts {
         if served.version != 0 {
             self.0.version.get_or_init(|| served.version);
         }
+    }
+
+    pub(super) fn has_bounds(&self) -> bool {
+        self.0.bounds.load(Ordering::Relaxed)
     }
 
     pub(super) fn get_table(&self) -> Option<&str> {

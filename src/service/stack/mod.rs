@@ -2,6 +2,7 @@
 //! layer is a file of its own.
 
 mod access_log;
+mod answer;
 mod body;
 mod deadline;
 mod facts;
@@ -11,7 +12,7 @@ mod measure;
 mod panics;
 mod translate;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::Request;
 use tower::{Layer, ServiceBuilder};
@@ -27,11 +28,13 @@ use self::{
 };
 use crate::config::Limits;
 
+pub use answer::AnswerHold;
 pub use deadline::Deadline;
 pub use facts::RequestFacts;
+pub use limit::Door;
 
 /// All layers, for `tonic::transport::Server::builder().layer(..)`. Clones, and
-/// everything that is built from them, share the limit on concurrent requests.
+/// everything that is built from them, share the door.
 #[derive(Clone)]
 pub struct Stack {
     limit: LimitLayer,
@@ -40,9 +43,9 @@ pub struct Stack {
 
 /// The stack of one server. Sizes of messages and compression are set on each
 /// tonic service, which reads them before any layer could.
-pub fn stack(limits: &Limits) -> Stack {
+pub fn stack(limits: &Limits, door: Arc<Door>) -> Stack {
     Stack {
-        limit: LimitLayer::new(limits.max_concurrent_requests),
+        limit: LimitLayer::new(door),
         max_deadline: limits.max_deadline,
     }
 }
@@ -66,8 +69,9 @@ impl<S> Layer<S> for Stack {
             // Gives tonic's own statuses our codes and details, before they
             // are counted. What the layers below answer needs no translation.
             .layer(TranslateLayer)
-            // Outside the limit: the slot goes back when time is up, also where
-            // the client does not read and the answer cannot end.
+            // Outside the limit: who waits is not waited for when time is up, and
+            // the slot goes back then, also where the client does not read and
+            // the answer cannot end.
             .layer(DeadlineLayer::new(self.max_deadline))
             // Innermost: what was refused for another reason took no slot.
             .layer(self.limit.clone())

@@ -7,12 +7,13 @@ use std::{
     time::Duration,
 };
 
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics::{Gauge, Histogram, counter, gauge, histogram};
 
 use super::{
-    CACHE_BYTES, CONNECTION_UP, COPIED_BYTES, COPIED_FILES, COPIES, COPY_SECONDS, DIVERGED,
-    FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, IN_FLIGHT, PRUNE_ERRORS, PRUNED_BYTES,
-    PRUNED_VERSIONS, PUBLISHED, READ_SECONDS, READS, ROUTED, SHED,
+    ANSWER_BYTES, CACHE_BYTES, CONCURRENCY_LIMIT, CONNECTION_UP, COPIED_BYTES, COPIED_FILES,
+    COPIES, COPY_SECONDS, DIVERGED, FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, IN_FLIGHT,
+    PRUNE_ERRORS, PRUNED_BYTES, PRUNED_VERSIONS, PUBLISHED, QUEUE_SECONDS, QUEUED, READ_SECONDS,
+    READS, ROUTED, SHED,
     handles::{ByName, Outcomes},
     labels::{Place, Tables},
     rollup::{Largest, Sum},
@@ -24,8 +25,43 @@ struct State {
     tables: Tables,
     connections: ByName<Connection>,
     other: Mutex<Other>,
+    load: Load,
+}
+
+/// What the gate is about.
+struct Load {
     in_flight: Gauge,
-    shed: Counter,
+    limit: Gauge,
+    queued: Gauge,
+    queue_seconds: Histogram,
+    answer_bytes: Gauge,
+    shed: Outcomes,
+}
+
+impl Load {
+    fn new() -> Self {
+        for why in [
+            "queue_full",
+            "too_long",
+            "waited",
+            "deadline",
+            "answer_bytes",
+        ] {
+            counter!(SHED, "reason" => why).increment(0);
+        }
+        let load = Self {
+            in_flight: gauge!(IN_FLIGHT),
+            limit: gauge!(CONCURRENCY_LIMIT),
+            queued: gauge!(QUEUED),
+            queue_seconds: histogram!(QUEUE_SECONDS),
+            answer_bytes: gauge!(ANSWER_BYTES),
+            shed: Outcomes::new(|why| counter!(SHED, "reason" => why)),
+        };
+        for gauge in [&load.in_flight, &load.queued, &load.answer_bytes] {
+            gauge.set(0.0);
+        }
+        load
+    }
 }
 
 /// The numbers of the tables that share a label.
@@ -72,17 +108,11 @@ impl State {
 
 /// Creates the series that have no label. The recorder must be there.
 pub(super) fn start(max_table_labels: usize) {
-    STATE.get_or_init(|| {
-        let state = State {
-            tables: Tables::new(max_table_labels),
-            connections: ByName::new(),
-            other: Mutex::default(),
-            in_flight: gauge!(IN_FLIGHT),
-            shed: counter!(SHED),
-        };
-        state.in_flight.set(0.0);
-        state.shed.increment(0);
-        state
+    STATE.get_or_init(|| State {
+        tables: Tables::new(max_table_labels),
+        connections: ByName::new(),
+        other: Mutex::default(),
+        load: Load::new(),
     });
 }
 
@@ -226,14 +256,42 @@ pub fn cache_bytes(cache: &'static str, bytes: u64) {
 /// How many requests are being worked on.
 pub fn requests_in_flight(n: usize) {
     if let Some(state) = STATE.get() {
-        state.in_flight.set(n as f64);
+        state.load.in_flight.set(n as f64);
     }
 }
 
-/// A request was refused because too many are being worked on.
-pub fn request_shed() {
+/// How many reads may be worked on at once.
+pub fn concurrency_limit(n: usize) {
     if let Some(state) = STATE.get() {
-        state.shed.increment(1);
+        state.load.limit.set(n as f64);
+    }
+}
+
+/// How many requests wait to begin.
+pub fn requests_queued(n: usize) {
+    if let Some(state) = STATE.get() {
+        state.load.queued.set(n as f64);
+    }
+}
+
+/// A request that could not begin at once waited this long, whatever came of it.
+pub fn queue_waited(time: Duration) {
+    if let Some(state) = STATE.get() {
+        state.load.queue_seconds.record(time);
+    }
+}
+
+/// How much memory is set aside for answers.
+pub fn answer_bytes(bytes: usize) {
+    if let Some(state) = STATE.get() {
+        state.load.answer_bytes.set(bytes as f64);
+    }
+}
+
+/// A request was refused because of the load: `reason` says of what.
+pub fn request_shed(reason: &'static str) {
+    if let Some(state) = STATE.get() {
+        state.load.shed.count(reason);
     }
 }
 

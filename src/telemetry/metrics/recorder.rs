@@ -82,11 +82,11 @@ mod tests {
     fn the_second_install_gets_the_first_recorder() {
         let first = install(10).unwrap();
         let second = install(999).unwrap();
-        super::super::request_shed();
+        super::super::request_shed("waited");
         let seen = |r: &Recorder| {
             r.render()
                 .lines()
-                .find(|l| l.starts_with(super::super::SHED))
+                .find(|l| l.starts_with(super::super::SHED) && l.contains("waited"))
                 .map(str::to_owned)
         };
         assert!(seen(&first).is_some());
