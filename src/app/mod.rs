@@ -21,7 +21,7 @@ use crate::{
     connection::{Connection, Events, Primary},
     domain::Role,
     router::Router,
-    service::{api::Api, health::HealthReporter, stack::Door},
+    service::{api::Api, health::HealthReporter, shadow::Shadow, stack::Door},
     storage::Sessions,
     telemetry::{
         http::{self, HttpState},
@@ -87,6 +87,7 @@ pub struct App {
     http_address: SocketAddr,
     router: Arc<Router>,
     door: Arc<Door>,
+    shadow: Option<Arc<Shadow>>,
     health: HealthReporter,
     shutdown: Shutdown,
     /// Asks the gRPC server to send GOAWAY and to drain.
@@ -110,7 +111,13 @@ impl App {
         let connect = |role, location| Arc::new(Connection::new(role, location, events.clone()));
         let replicas: Vec<_> = config
             .replicas_to_serve()
-            .map(|location| connect(Role::Replica, location))
+            .map(|location| {
+                let role = match location.in_rotation {
+                    true => Role::Replica,
+                    false => Role::Shadow,
+                };
+                connect(role, location)
+            })
             .collect();
         // Also where another process copies to them.
         let managed = config.replicas.iter().zip(&replicas);
@@ -157,10 +164,19 @@ impl App {
         let (upkeep, stop_upkeep) = (recorder.clone(), tasks.stop());
         tasks.spawn(async move { upkeep.run_upkeep(stop_upkeep).await });
 
+        let most = config.limits.max_concurrent_requests;
+        let door = Door::new(&config.admission, most);
+        let named = |name: &str| router.connections().find(|c| **c.name() == *name).cloned();
+        let shadow = config.shadow.and_then(|shadow| {
+            let target = named(&shadow.connection)?;
+            let door = Arc::clone(&door);
+            Some(Arc::new(Shadow::new(shadow, target, door, &config.limits)))
+        });
         let api = Api {
             router: Arc::clone(&router),
             limits: Arc::new(config.limits),
             sessions: config.sessions,
+            shadow: shadow.clone(),
         };
         let state = HttpState {
             recorder,
@@ -172,8 +188,6 @@ impl App {
                 tracing::error!(%error, "the HTTP server stopped");
             }
         });
-        let most = config.limits.max_concurrent_requests;
-        let door = Door::new(&config.admission, most);
         let server = grpc::server(
             api,
             Arc::clone(&door),
@@ -190,6 +204,7 @@ impl App {
             http_address,
             router,
             door,
+            shadow,
             health,
             shutdown: config.shutdown,
             go_away,
@@ -216,6 +231,11 @@ impl App {
     /// Where requests come in, for what runs in the same process.
     pub fn door(&self) -> &Arc<Door> {
         &self.door
+    }
+
+    /// The reads that are run a second time, where there are any.
+    pub fn shadow(&self) -> Option<&Arc<Shadow>> {
+        self.shadow.as_ref()
     }
 
     /// Whether a service is ready.

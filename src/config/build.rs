@@ -16,6 +16,7 @@ use super::{
     replication::replication,
     retention::retention,
     sessions::sessions,
+    shadow::shadow,
     units::ByteSize,
 };
 
@@ -58,6 +59,10 @@ pub(super) fn build_and_validate(
     };
     let logging = logging(&raw.logging, faults);
 
+    let all = connections
+        .iter()
+        .flat_map(|(p, rest)| rest.iter().chain([p]));
+    let shadow = shadow(&raw.shadow, all, faults);
     let (primary, replicas) = connections?;
     Some(Config {
         server: server?,
@@ -70,6 +75,7 @@ pub(super) fn build_and_validate(
         retention,
         freshness,
         sessions,
+        shadow,
         health,
         cache,
         logging,

@@ -48,6 +48,7 @@ pub(super) fn connections(
             name: primary.name.as_ref(),
             uri: primary.uri.as_ref(),
             mode: ReplicaMode::Managed,
+            in_rotation: true,
             storage_options: &primary.storage_options,
         },
         faults,
@@ -62,6 +63,7 @@ pub(super) fn connections(
                 name: replica.name.as_ref(),
                 uri: replica.uri.as_ref(),
                 mode: replica.mode,
+                in_rotation: replica.in_rotation,
                 storage_options: &replica.storage_options,
             },
             faults,
@@ -80,6 +82,7 @@ struct Written<'a> {
     name: Option<&'a String>,
     uri: Option<&'a String>,
     mode: ReplicaMode,
+    in_rotation: bool,
     storage_options: &'a BTreeMap<String, raw::StorageOption>,
 }
 
@@ -96,6 +99,7 @@ fn embedded_default(
         name: Some(name.into()),
         uri: place(name),
         mode: ReplicaMode::Managed,
+        in_rotation: true,
         storage_options: BTreeMap::new(),
     };
     let primary = raw::Location {
@@ -130,6 +134,7 @@ fn location(
         name,
         uri,
         mode: raw.mode,
+        in_rotation: raw.in_rotation,
         storage_options,
     })
 }

@@ -19,6 +19,7 @@ mod render;
 mod replication;
 mod retention;
 mod sessions;
+mod shadow;
 mod sources;
 mod structure;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use raw::schema;
 pub use replication::{OnDivergence, ReplicaMode, Replication, Verify};
 pub use retention::{Keep, Retention};
 pub use sessions::Sessions;
+pub use shadow::Shadow;
 pub use sources::{Sources, load};
 pub use units::parse_bytes;
 
@@ -54,6 +56,8 @@ pub struct Config {
     pub retention: Retention,
     pub freshness: Freshness,
     pub sessions: Sessions,
+    /// `None`: no read is run a second time.
+    pub shadow: Option<Shadow>,
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,
@@ -118,6 +122,8 @@ pub struct Location {
     pub uri: String,
     /// Who brings data there. The primary's is `Managed`, and says nothing.
     pub mode: ReplicaMode,
+    /// Whether clients' reads go there.
+    pub in_rotation: bool,
     /// Passed to the object store; the values may be secrets.
     pub storage_options: BTreeMap<String, SecretString>,
 }

@@ -16,11 +16,13 @@ mod admission;
 mod replication;
 mod retention;
 mod sessions;
+mod shadow;
 
 pub(super) use admission::Admission;
 pub(super) use replication::{Replica, Replication};
 pub(super) use retention::{Retention, TableRetention};
 pub(super) use sessions::Sessions;
+pub(super) use shadow::Shadow;
 
 /// Configuration of a lancegate server. Unknown keys are errors. Every key can
 /// also be set by an environment variable: LANCEGATE_, then the key in upper
@@ -49,6 +51,7 @@ pub(super) struct Raw {
     pub retention: Retention,
     pub freshness: Freshness,
     pub sessions: Sessions,
+    pub shadow: Shadow,
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, Location, freshness::raw_freshness, raw};
+use super::{Config, Location, freshness::raw_freshness, raw, shadow::raw_shadow};
 
 impl Config {
     /// The effective configuration as TOML. Values of `storage_options` are
@@ -33,6 +33,7 @@ impl Config {
             retention: self.retention.to_raw(),
             freshness: raw_freshness(&self.freshness),
             sessions: self.sessions.to_raw(),
+            shadow: raw_shadow(self.shadow.as_ref()),
             health: raw::Health {
                 probe_interval: self.health.probe_interval.into(),
                 probe_timeout: self.health.probe_timeout.into(),
@@ -84,6 +85,7 @@ fn raw_replica(location: &Location) -> raw::Replica {
         name: Some(location.name.clone()),
         uri: Some(location.uri.clone()),
         mode: location.mode,
+        in_rotation: location.in_rotation,
         storage_options: raw_options(location),
     }
 }

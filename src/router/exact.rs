@@ -6,7 +6,7 @@ use super::{Router, choose::primary_only, fresh::Chosen, missing::unless_gone};
 use crate::{
     connection::Connection,
     domain::{
-        Error, Position, Resource, Result, TableName,
+        Error, Position, Resource, Result, Role, TableName,
         table::VersionRef,
         view::{ConnectionState, Policy, Route},
     },
@@ -22,6 +22,10 @@ impl Router {
         for i in 0..replicas.len() {
             let index = (first.wrapping_add(i)) % replicas.len();
             let replica = &replicas[index];
+            // Out of rotation.
+            if replica.role() != Role::Replica {
+                continue;
+            }
             if let Some(snapshot) = self.of_replica(replica, table, version).await {
                 return Ok(chosen(index + 1, replica, snapshot));
             }

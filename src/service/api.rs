@@ -7,7 +7,10 @@ use std::{
 
 use tonic::{Extensions, Response, Status, metadata::MetadataMap};
 
-use super::stack::{AnswerHold, Deadline, RequestFacts};
+use super::{
+    shadow::Shadow,
+    stack::{AnswerHold, Deadline, RequestFacts},
+};
 use crate::{
     config::{Limits, Sessions},
     connection::Lane,
@@ -30,6 +33,8 @@ pub struct Api {
     pub router: Arc<Router>,
     pub limits: Arc<Limits>,
     pub sessions: Sessions,
+    /// Where there are shadow reads.
+    pub shadow: Option<Arc<Shadow>>,
 }
 
 /// A message with who served it, which is answered as metadata too.

@@ -7,6 +7,7 @@ mod cluster;
 pub mod health;
 mod import;
 mod search;
+pub mod shadow;
 pub mod stack;
 mod table;
 mod write;

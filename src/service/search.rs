@@ -1,5 +1,6 @@
 //! SearchService: reads.
 
+mod again;
 mod run;
 mod sessions;
 
@@ -42,6 +43,7 @@ impl pb::search_service_server::SearchService for Api {
             message,
         } = request.into();
         let began = Instant::now();
+        let again = self.choose_again(&message);
         let outcome = async {
             let asked = message.freshness;
             let options = self.read_options(&message.table, asked, &metadata, &extensions)?;
@@ -50,6 +52,9 @@ impl pb::search_service_server::SearchService for Api {
                 .await
         }
         .await;
+        if let (Some(again), Ok((rows, served))) = (again, &outcome) {
+            self.run_again(again, rows, served, began.elapsed(), &extensions);
+        }
         count_search(&message.table, outcome.as_ref().err(), began.elapsed());
         answer(&extensions, &message.table, outcome, |rows, served| {
             Ok(pb::SearchResponse {

@@ -15,7 +15,7 @@ pub use record::{
     answer_bytes, cache_bytes, concurrency_limit, connection_state, copy_finished, file_copied,
     freshness_waited, prune_failed, pruned, queue_waited, read_finished, replica_diverged,
     replication_lag, request_shed, requests_in_flight, requests_queued, routed, search_finished,
-    table_gone, table_rows, version_published,
+    shadow_read, shadow_took, table_gone, table_rows, version_published,
 };
 pub use recorder::{MetricsError, Recorder, install};
 
@@ -48,6 +48,11 @@ pub(crate) const READ_SECONDS: &str = "lancegate_connection_read_seconds";
 pub(crate) const FRESHNESS_WAITS: &str = "lancegate_freshness_waits_total";
 pub(crate) const FRESHNESS_WAIT_SECONDS: &str = "lancegate_freshness_wait_seconds";
 pub(crate) const CONNECTION_UP: &str = "lancegate_connection_up";
+
+// Shadow reads.
+pub(crate) const SHADOW_READS: &str = "lancegate_shadow_reads_total";
+pub(crate) const SHADOW_SECONDS: &str = "lancegate_shadow_read_seconds";
+pub(crate) const SHADOWED_SECONDS: &str = "lancegate_shadowed_read_seconds";
 
 // Replication.
 pub(crate) const LAG_VERSIONS: &str = "lancegate_replication_lag_versions";
@@ -149,6 +154,20 @@ fn describe_routing() {
         FRESHNESS_WAIT_SECONDS,
         Unit::Seconds,
         "Time that such reads waited."
+    );
+    describe_counter!(
+        SHADOW_READS,
+        "Searches run a second time, by outcome: same, order, rows, distance, error or skipped."
+    );
+    describe_histogram!(
+        SHADOW_SECONDS,
+        Unit::Seconds,
+        "Time that shadow reads took which were compared."
+    );
+    describe_histogram!(
+        SHADOWED_SECONDS,
+        Unit::Seconds,
+        "Time that the clients' reads took with which they were compared."
     );
     describe_gauge!(CONNECTION_UP, "1 if a connection can be used, 0 if not.");
 }

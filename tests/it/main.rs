@@ -25,6 +25,7 @@ mod round_trip;
 mod routing;
 mod server;
 mod sessions;
+mod shadow;
 mod tables;
 mod tidy;
 mod verify;

@@ -29,11 +29,19 @@ pub(in crate::config) struct Replica {
     /// primary's own location.
     #[serde(default)]
     pub mode: ReplicaMode,
+    /// Whether clients' reads go there. One that is out of rotation is kept true all
+    /// the same, and can be a target of shadow reads.
+    #[serde(default = "yes")]
+    pub in_rotation: bool,
     /// Options of the object store, by the names that LanceDB knows. The values
     /// are treated as secrets. With "_file" after its name an option is read
     /// from that file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub storage_options: BTreeMap<String, StorageOption>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// How replicas are kept true to the primary.

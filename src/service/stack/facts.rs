@@ -1,7 +1,7 @@
 //! What a handler tells the stack about its request.
 
 use std::sync::{
-    Arc, OnceLock,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -10,16 +10,20 @@ use crate::domain::view::Served;
 /// What only a handler knows: fields of the access log's line, and one for the gate. The stack puts
 /// one into the extensions of each request; each field of
 /// the line is written once, the first value stays.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct RequestFacts(Arc<Fields>);
 
-#[derive(Debug, Default)]
+/// What is to be done when a client has been sent its answer.
+type After = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
 struct Fields {
     table: OnceLock<String>,
     version: OnceLock<u64>,
     connection: OnceLock<Arc<str>>,
     route: OnceLock<String>,
     bounds: AtomicBool,
+    after: Mutex<Option<After>>,
 }
 
 impl RequestFacts {
@@ -36,6 +40,20 @@ impl RequestFacts {
     /// The request asks for a version that may have to be waited for.
     pub fn bounds(&self) {
         self.0.bounds.store(true, Ordering::Relaxed);
+    }
+
+    /// Has something done once the client has been sent the whole answer. It is not
+    /// done where the request fails or the client goes away.
+    pub fn after(&self, act: impl FnOnce() + Send + 'static) {
+        *self.lock_after() = Some(Box::new(act));
+    }
+
+    pub(super) fn take_after(&self) -> Option<After> {
+        self.lock_after().take()
+    }
+
+    fn lock_after(&self) -> MutexGuard<'_, Option<After>> {
+        self.0.after.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who answered, at which version, and why.

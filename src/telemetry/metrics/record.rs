@@ -13,7 +13,7 @@ use super::{
     ANSWER_BYTES, CACHE_BYTES, CONCURRENCY_LIMIT, CONNECTION_UP, COPIED_BYTES, COPIED_FILES,
     COPIES, COPY_SECONDS, DIVERGED, FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, IN_FLIGHT,
     PRUNE_ERRORS, PRUNED_BYTES, PRUNED_VERSIONS, PUBLISHED, QUEUE_SECONDS, QUEUED, READ_SECONDS,
-    READS, ROUTED, SHED,
+    READS, ROUTED, SHADOW_READS, SHADOW_SECONDS, SHADOWED_SECONDS, SHED,
     handles::{ByName, Outcomes},
     labels::{Place, Tables},
     rollup::{Largest, Sum},
@@ -202,6 +202,18 @@ pub fn read_finished(connection: &str, ok: bool, elapsed: Duration) {
 pub fn freshness_waited(outcome: &'static str, elapsed: Duration) {
     counter!(FRESHNESS_WAITS, "outcome" => outcome).increment(1);
     histogram!(FRESHNESS_WAIT_SECONDS).record(elapsed);
+}
+
+/// A search was run a second time, or was to be. `outcome` is `same`, `order`,
+/// `rows`, `distance`, `error` or `skipped`.
+pub fn shadow_read(outcome: &'static str) {
+    counter!(SHADOW_READS, "outcome" => outcome).increment(1);
+}
+
+/// A shadow read took this long, and the client's this.
+pub fn shadow_took(shadow: Duration, client: Duration) {
+    histogram!(SHADOW_SECONDS).record(shadow);
+    histogram!(SHADOWED_SECONDS).record(client);
 }
 
 /// A connection was found usable, or not. `role` is the word of `Role::as_str`.

@@ -87,6 +87,7 @@ impl Drop for Permit {
         } else {
             0
         };
+        let after = self.facts.take_after();
         self.door.leave(Left {
             kind: self.kind,
             took: self
@@ -94,5 +95,8 @@ impl Drop for Permit {
                 .then(|| self.took.unwrap_or_else(|| self.began.elapsed())),
             signal: self.signal.and_then(|number| Signal::new(number + shift)),
         });
+        if let (Some(Code::Ok), Some(act)) = (self.code, after) {
+            act();
+        }
     }
 }
