@@ -106,6 +106,18 @@ async fn a_waiting_read_is_woken_by_the_copy() {
     assert!(began.elapsed() < Duration::from_secs(15));
 }
 
+/// After a start the primary answers alone until a replica has opened its tables.
+async fn until_a_replica_answers(server: &mut TestServer) {
+    for _ in 0..600 {
+        let (_, served) = count(server, None).await.unwrap();
+        if served.role() == Role::Replica {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no replica answered within 30 s");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn where_no_replica_is_fresh_the_primary_answers_or_nobody() {
     let wait = ("LANCEGATE_FRESHNESS__WAIT", "150ms");
@@ -123,6 +135,7 @@ async fn where_no_replica_is_fresh_the_primary_answers_or_nobody() {
     let alone = ("LANCEGATE_FRESHNESS__SPILL_TO_PRIMARY", "false");
     let mut server = server.restart_with(2, &[NO_COPIES, wait, alone]).await;
     wait_until("the primary's tables looked up", || server.app.serving("")).await;
+    until_a_replica_answers(&mut server).await;
     let refused = count(&mut server, token(&written)).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
     assert_eq!(reason(&refused), "NOT_FRESH_ENOUGH");
