@@ -95,6 +95,9 @@ pub struct Gate<W> {
     /// Seconds that a read takes from its beginning; `None` until one is over.
     read_seconds: Option<f64>,
     pause: Pause,
+    /// How a test has broken it, to see that it finds out.
+    #[cfg(test)]
+    broken: Option<simulation::Broken>,
 }
 
 impl<W> Gate<W> {
@@ -110,6 +113,8 @@ impl<W> Gate<W> {
             next_ticket: 0,
             read_seconds: None,
             pause: Pause::new(seed),
+            #[cfg(test)]
+            broken: None,
         }
     }
 
@@ -223,6 +228,10 @@ impl<W> Gate<W> {
     }
 
     fn has_room(&self, kind: Kind) -> bool {
+        #[cfg(test)]
+        if self.broken == Some(simulation::Broken::IgnoresTheBound) {
+            return true;
+        }
         let of_kind = self.in_flight[kind.index()];
         let all: usize = self.in_flight.iter().sum();
         let bound = match kind {
@@ -243,6 +252,10 @@ impl<W> Gate<W> {
 
     /// Lets in those who wait, as long as there is room.
     fn let_in(&mut self, now: Instant, told: &mut Told<W>) {
+        #[cfg(test)]
+        if self.broken == Some(simulation::Broken::WakesNobody) {
+            return;
+        }
         for lane in Lane::IN_ORDER {
             while self.has_room(lane.kind()) {
                 let queue = &mut self.queues[lane.index()];

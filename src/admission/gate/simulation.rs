@@ -11,6 +11,13 @@ use crate::admission::gate::tests::settings;
 const SEEDS: u64 = 1_000;
 const EVENTS: usize = 300;
 
+/// Ways in which a gate can be broken on purpose.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Broken {
+    WakesNobody,
+    IgnoresTheBound,
+}
+
 /// What one who waits is, as the world outside of the gate sees it.
 struct Outside {
     ask: Ask,
@@ -254,6 +261,21 @@ fn a_thousand_seeds() {
             world.event();
         }
         world.end();
+    }
+}
+
+/// Each of these is found, or the simulation would show nothing.
+#[test]
+fn a_broken_gate_is_found() {
+    for broken in [Broken::WakesNobody, Broken::IgnoresTheBound] {
+        let run = |seed| {
+            let mut world = World::new(seed);
+            world.gate.broken = Some(broken);
+            (0..EVENTS).for_each(|_| world.event());
+            world.end();
+        };
+        let found = (0..20).filter(|seed| std::panic::catch_unwind(|| run(*seed)).is_err());
+        assert!(found.count() >= 15, "{broken:?}");
     }
 }
 
