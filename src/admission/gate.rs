@@ -13,8 +13,6 @@
 
 mod refusal;
 #[cfg(test)]
-mod simulation;
-#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
@@ -97,7 +95,7 @@ pub struct Gate<W> {
     pause: Pause,
     /// How a test has broken it, to see that it finds out.
     #[cfg(test)]
-    broken: Option<simulation::Broken>,
+    broken: Option<tests::Broken>,
 }
 
 impl<W> Gate<W> {
@@ -105,7 +103,7 @@ impl<W> Gate<W> {
     /// who are refused are told.
     pub fn new(settings: Admission, max: usize, seed: u64, now: Instant) -> Self {
         Self {
-            gradient: Gradient::new(range(&settings, max), now),
+            gradient: Gradient::new(Range::of(&settings, max), now),
             settings,
             max,
             in_flight: [0; Kind::ALL.len()],
@@ -121,7 +119,7 @@ impl<W> Gate<W> {
     /// Other settings, for those who come from now on and those who wait.
     pub fn set(&mut self, settings: Admission, max: usize, now: Instant, told: &mut Told<W>) {
         (self.settings, self.max) = (settings, max);
-        self.gradient.set_range(range(&settings, max));
+        self.gradient.set_range(Range::of(&settings, max));
         self.let_in(now, told);
     }
 
@@ -229,7 +227,7 @@ impl<W> Gate<W> {
 
     fn has_room(&self, kind: Kind) -> bool {
         #[cfg(test)]
-        if self.broken == Some(simulation::Broken::IgnoresTheBound) {
+        if self.broken == Some(tests::Broken::IgnoresTheBound) {
             return true;
         }
         let of_kind = self.in_flight[kind.index()];
@@ -253,7 +251,7 @@ impl<W> Gate<W> {
     /// Lets in those who wait, as long as there is room.
     fn let_in(&mut self, now: Instant, told: &mut Told<W>) {
         #[cfg(test)]
-        if self.broken == Some(simulation::Broken::WakesNobody) {
+        if self.broken == Some(tests::Broken::WakesNobody) {
             return;
         }
         for lane in Lane::IN_ORDER {
@@ -337,16 +335,5 @@ impl<W> Gate<W> {
             why,
             retry_after: self.pause.spread(busy_for),
         }
-    }
-}
-
-/// The bounds of the adaptive limit under the hard one.
-fn range(settings: &Admission, max: usize) -> Range {
-    let min = settings.min_concurrent_requests.clamp(1, max);
-    Range {
-        min,
-        initial: settings.initial_concurrent_requests.clamp(min, max),
-        max,
-        tolerance: settings.latency_tolerance,
     }
 }

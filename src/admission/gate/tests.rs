@@ -1,9 +1,14 @@
 //! The gate, one rule at a time.
 
+mod simulation;
+
+use std::collections::BTreeMap;
+
 use super::*;
+pub(super) use simulation::Broken;
 
 /// A queue of 10, 1 s of waiting, and no limit but the hard one.
-pub(super) fn settings() -> Admission {
+fn settings() -> Admission {
     Admission {
         adaptive: false,
         min_concurrent_requests: 1,
@@ -369,8 +374,6 @@ struct Machine {
     owed: f64,
     next: u64,
 }
-
-use std::collections::BTreeMap;
 
 const CORES: f64 = 2.0;
 const READ: Duration = Duration::from_millis(10);

@@ -49,7 +49,7 @@ impl Default for Admission {
             initial_concurrent_requests: 32,
             latency_tolerance: 2.0,
             max_queued: 1_024,
-            max_wait: Duration::from_secs(5).into(),
+            max_wait: Duration::from_secs(10).into(),
             newest_first_after: Duration::from_millis(500).into(),
             max_answer_bytes: (1 << 30).into(),
         }

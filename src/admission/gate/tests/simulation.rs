@@ -6,14 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::*;
-use crate::admission::gate::tests::settings;
 
 const SEEDS: u64 = 1_000;
 const EVENTS: usize = 300;
 
 /// Ways in which a gate can be broken on purpose.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Broken {
+pub(in crate::admission::gate) enum Broken {
     WakesNobody,
     IgnoresTheBound,
 }
