@@ -7,6 +7,9 @@
 //! 0.7 times as many again. Meanwhile it asks for the server's health every 100 ms
 //! and looks at its memory every second. Searches have a deadline.
 //!
+//! To see that it works, without an optimised build:
+//! `LANCEGATE_BENCH_SECONDS=5 cargo test --bench overload`.
+//!
 //! It prints what was answered in each phase and, of the last one, how much of
 //! what was asked in its last third: 95 per cent is the target.
 //!
