@@ -72,7 +72,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Callers that find out what the server can do.
-const CALLERS: usize = 32;
+const CALLERS: usize = 16;
+
+/// For how long they do at least: their last answers are long in coming, and count.
+const LEAST: Duration = Duration::from_secs(6);
 
 /// What is asked before and after, of what the server can do.
 const LIGHT: f64 = 0.7;
@@ -128,7 +131,7 @@ async fn run(options: &Options) -> Result<()> {
     let requests = fill(&server, options.rows).await?;
 
     let length = Duration::from_secs_f64(options.seconds.clamp(3.0, 3_600.0));
-    let capacity = capacity(&server, &requests, length / 3).await?;
+    let capacity = capacity(&server, &requests, (length / 3).max(LEAST)).await?;
     println!("capacity: {capacity:.0} searches a second, {CALLERS} callers");
     let probes = Probes::start(&server).await?;
     let sender = Sent {

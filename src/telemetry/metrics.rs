@@ -4,6 +4,7 @@
 mod grpc;
 mod handles;
 mod labels;
+mod load;
 mod record;
 mod recorder;
 mod rollup;
@@ -11,11 +12,14 @@ mod rollup;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 pub use grpc::{Call, code_name, method};
+pub use load::{
+    answer_bytes, concurrency_limit, queue_waited, request_shed, requests_in_flight,
+    requests_queued,
+};
 pub use record::{
-    answer_bytes, cache_bytes, concurrency_limit, connection_state, copy_finished, file_copied,
-    freshness_waited, prune_failed, pruned, queue_waited, read_finished, replica_diverged,
-    replication_lag, request_shed, requests_in_flight, requests_queued, routed, search_finished,
-    shadow_read, shadow_took, table_gone, table_rows, version_published,
+    cache_bytes, connection_state, copy_finished, file_copied, freshness_waited, prune_failed,
+    pruned, read_finished, replica_diverged, replication_lag, routed, search_finished, shadow_read,
+    shadow_took, table_gone, table_rows, version_published,
 };
 pub use recorder::{MetricsError, Recorder, install};
 

@@ -7,13 +7,12 @@ use std::{
     time::Duration,
 };
 
-use metrics::{Gauge, Histogram, counter, gauge, histogram};
+use metrics::{Histogram, counter, gauge, histogram};
 
 use super::{
-    ANSWER_BYTES, CACHE_BYTES, CONCURRENCY_LIMIT, CONNECTION_UP, COPIED_BYTES, COPIED_FILES,
-    COPIES, COPY_SECONDS, DIVERGED, FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, IN_FLIGHT,
-    PRUNE_ERRORS, PRUNED_BYTES, PRUNED_VERSIONS, PUBLISHED, QUEUE_SECONDS, QUEUED, READ_SECONDS,
-    READS, ROUTED, SHADOW_READS, SHADOW_SECONDS, SHADOWED_SECONDS, SHED,
+    CACHE_BYTES, CONNECTION_UP, COPIED_BYTES, COPIED_FILES, COPIES, COPY_SECONDS, DIVERGED,
+    FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, PRUNE_ERRORS, PRUNED_BYTES, PRUNED_VERSIONS,
+    PUBLISHED, READ_SECONDS, READS, ROUTED, SHADOW_READS, SHADOW_SECONDS, SHADOWED_SECONDS,
     handles::{ByName, Outcomes},
     labels::{Place, Tables},
     rollup::{Largest, Sum},
@@ -25,43 +24,6 @@ struct State {
     tables: Tables,
     connections: ByName<Connection>,
     other: Mutex<Other>,
-    load: Load,
-}
-
-/// What the gate is about.
-struct Load {
-    in_flight: Gauge,
-    limit: Gauge,
-    queued: Gauge,
-    queue_seconds: Histogram,
-    answer_bytes: Gauge,
-    shed: Outcomes,
-}
-
-impl Load {
-    fn new() -> Self {
-        for why in [
-            "queue_full",
-            "too_long",
-            "waited",
-            "deadline",
-            "answer_bytes",
-        ] {
-            counter!(SHED, "reason" => why).increment(0);
-        }
-        let load = Self {
-            in_flight: gauge!(IN_FLIGHT),
-            limit: gauge!(CONCURRENCY_LIMIT),
-            queued: gauge!(QUEUED),
-            queue_seconds: histogram!(QUEUE_SECONDS),
-            answer_bytes: gauge!(ANSWER_BYTES),
-            shed: Outcomes::new(|why| counter!(SHED, "reason" => why)),
-        };
-        for gauge in [&load.in_flight, &load.queued, &load.answer_bytes] {
-            gauge.set(0.0);
-        }
-        load
-    }
 }
 
 /// The numbers of the tables that share a label.
@@ -112,7 +74,6 @@ pub(super) fn start(max_table_labels: usize) {
         tables: Tables::new(max_table_labels),
         connections: ByName::new(),
         other: Mutex::default(),
-        load: Load::new(),
     });
 }
 
@@ -263,48 +224,6 @@ pub fn prune_failed(connection: &str) {
 /// How large a cache of LanceDB is: `index` or `metadata`.
 pub fn cache_bytes(cache: &'static str, bytes: u64) {
     gauge!(CACHE_BYTES, "cache" => cache).set(bytes as f64);
-}
-
-/// How many requests are being worked on.
-pub fn requests_in_flight(n: usize) {
-    if let Some(state) = STATE.get() {
-        state.load.in_flight.set(n as f64);
-    }
-}
-
-/// How many reads may be worked on at once.
-pub fn concurrency_limit(n: usize) {
-    if let Some(state) = STATE.get() {
-        state.load.limit.set(n as f64);
-    }
-}
-
-/// How many requests wait to begin.
-pub fn requests_queued(n: usize) {
-    if let Some(state) = STATE.get() {
-        state.load.queued.set(n as f64);
-    }
-}
-
-/// A request that could not begin at once waited this long, whatever came of it.
-pub fn queue_waited(time: Duration) {
-    if let Some(state) = STATE.get() {
-        state.load.queue_seconds.record(time);
-    }
-}
-
-/// How much memory is set aside for answers.
-pub fn answer_bytes(bytes: usize) {
-    if let Some(state) = STATE.get() {
-        state.load.answer_bytes.set(bytes as f64);
-    }
-}
-
-/// A request was refused because of the load: `reason` says of what.
-pub fn request_shed(reason: &'static str) {
-    if let Some(state) = STATE.get() {
-        state.load.shed.count(reason);
-    }
 }
 
 #[cfg(test)]
