@@ -1,9 +1,10 @@
 //! lancegate: a gRPC read-replica router and server for LanceDB.
 //!
 //! The folders follow a request: [`service`] decodes it with [`wire`] into
-//! [`domain`] values, [`router`] chooses a [`connection`], and [`storage`], the
-//! only folder that names LanceDB, does the work. [`admission`] decides who may
-//! begin; [`replication`] keeps the replicas true. [`app`] builds, starts and stops everything.
+//! [`domain`] values, [`router`] chooses a [`connection`] with what [`pool`] knows of
+//! it, and [`storage`], the only folder that names LanceDB, does the work.
+//! [`admission`] decides who may begin; [`replication`] keeps the replicas true.
+//! [`app`] builds, starts and stops everything.
 //! ARCHITECTURE.md states which folder may use which.
 
 pub mod admission;
@@ -12,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod domain;
+pub mod pool;
 pub mod proto;
 pub mod replication;
 pub mod router;

@@ -129,6 +129,7 @@ impl App {
             Arc::clone(&primary),
             replicas.clone(),
             config.freshness,
+            config.pool,
             events.clone(),
         ));
 
@@ -156,6 +157,7 @@ impl App {
             events.clone(),
             tasks.stop(),
         ));
+        tasks.spawn(Arc::clone(&router).keep_judging(tasks.stop()));
         tasks.spawn(sample::keep_sampling(
             Arc::clone(&router),
             Arc::clone(&sessions),

@@ -78,6 +78,7 @@ impl Replicator {
             Arc::clone(&primary),
             replicas.clone(),
             config.freshness.clone(),
+            config.pool.clone(),
             events.clone(),
         ));
 

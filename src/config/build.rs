@@ -12,6 +12,7 @@ use super::{
     connections::connections,
     fault::Faults,
     freshness::freshness,
+    pool::pool,
     raw::{self, Raw},
     replication::replication,
     retention::retention,
@@ -42,6 +43,7 @@ pub(super) fn build_and_validate(
     let retention = retention(&raw.retention, &replication, faults);
     let freshness = freshness(&raw.freshness, faults);
     let sessions = sessions(&raw.sessions, faults);
+    let pool = pool(raw, faults);
     let health = health(&raw.health, faults);
     let cache = Cache {
         index_bytes: bytes(
@@ -76,6 +78,7 @@ pub(super) fn build_and_validate(
         freshness,
         sessions,
         shadow,
+        pool,
         health,
         cache,
         logging,

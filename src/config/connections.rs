@@ -6,6 +6,7 @@ use super::{
     Location, ReplicaMode,
     fault::Faults,
     location::{canonical, identity, storage_options},
+    pool::zone,
     raw::{self, Raw},
 };
 
@@ -49,6 +50,8 @@ pub(super) fn connections(
             uri: primary.uri.as_ref(),
             mode: ReplicaMode::Managed,
             in_rotation: true,
+            weight: 1,
+            zone: "",
             storage_options: &primary.storage_options,
         },
         faults,
@@ -64,6 +67,8 @@ pub(super) fn connections(
                 uri: replica.uri.as_ref(),
                 mode: replica.mode,
                 in_rotation: replica.in_rotation,
+                weight: replica.weight,
+                zone: &replica.zone,
                 storage_options: &replica.storage_options,
             },
             faults,
@@ -83,6 +88,8 @@ struct Written<'a> {
     uri: Option<&'a String>,
     mode: ReplicaMode,
     in_rotation: bool,
+    weight: u32,
+    zone: &'a str,
     storage_options: &'a BTreeMap<String, raw::StorageOption>,
 }
 
@@ -100,6 +107,8 @@ fn embedded_default(
         uri: place(name),
         mode: ReplicaMode::Managed,
         in_rotation: true,
+        weight: 1,
+        zone: String::new(),
         storage_options: BTreeMap::new(),
     };
     let primary = raw::Location {
@@ -121,6 +130,7 @@ fn location(
     if !(1..=63).contains(&name.len()) || !name.chars().all(fits) {
         faults.push(format!("{path}.name"), "must be 1 to 63 of a-z, 0-9 and -");
     }
+    let zone = zone(&format!("{path}.zone"), raw.zone, faults);
     let storage_options = storage_options(path, raw.storage_options, faults);
     let at = format!("{path}.uri");
     let uri = match raw.uri {
@@ -135,6 +145,8 @@ fn location(
         uri,
         mode: raw.mode,
         in_rotation: raw.in_rotation,
+        weight: raw.weight,
+        zone,
         storage_options,
     })
 }

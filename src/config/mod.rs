@@ -14,6 +14,7 @@ pub mod failpoint;
 mod fault;
 mod freshness;
 mod location;
+mod pool;
 mod raw;
 mod render;
 mod replication;
@@ -29,6 +30,7 @@ mod units;
 pub use admission::Admission;
 pub use fault::{ConfigErrors, Fault};
 pub use freshness::{DefaultFreshness, Freshness};
+pub use pool::{Balance, Hedging, Method, Outlier, Pool, Retries};
 pub use raw::schema;
 pub use replication::{OnDivergence, ReplicaMode, Replication, Verify};
 pub use retention::{Keep, Retention};
@@ -58,6 +60,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// `None`: no read is run a second time.
     pub shadow: Option<Shadow>,
+    /// `[balance]`, `[outlier]`, `[retries]` and `[hedging]`.
+    pub pool: Pool,
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,
@@ -124,6 +128,10 @@ pub struct Location {
     pub mode: ReplicaMode,
     /// Whether clients' reads go there.
     pub in_rotation: bool,
+    /// Its share of the reads, against the others'; at least 1.
+    pub weight: u32,
+    /// Where it is, for [`Balance::zone`].
+    pub zone: Option<String>,
     /// Passed to the object store; the values may be secrets.
     pub storage_options: BTreeMap<String, SecretString>,
 }

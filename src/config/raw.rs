@@ -13,12 +13,14 @@ use super::{
 };
 
 mod admission;
+mod pool;
 mod replication;
 mod retention;
 mod sessions;
 mod shadow;
 
 pub(super) use admission::Admission;
+pub(super) use pool::{Balance, Hedging, Outlier, Retries};
 pub(super) use replication::{Replica, Replication};
 pub(super) use retention::{Retention, TableRetention};
 pub(super) use sessions::Sessions;
@@ -52,6 +54,10 @@ pub(super) struct Raw {
     pub freshness: Freshness,
     pub sessions: Sessions,
     pub shadow: Shadow,
+    pub balance: Balance,
+    pub outlier: Outlier,
+    pub retries: Retries,
+    pub hedging: Hedging,
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,

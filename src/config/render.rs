@@ -34,6 +34,10 @@ impl Config {
             freshness: raw_freshness(&self.freshness),
             sessions: self.sessions.to_raw(),
             shadow: raw_shadow(self.shadow.as_ref()),
+            balance: self.pool.raw_balance(),
+            outlier: self.pool.raw_outlier(),
+            retries: self.pool.raw_retries(),
+            hedging: self.pool.raw_hedging(),
             health: raw::Health {
                 probe_interval: self.health.probe_interval.into(),
                 probe_timeout: self.health.probe_timeout.into(),
@@ -86,6 +90,8 @@ fn raw_replica(location: &Location) -> raw::Replica {
         uri: Some(location.uri.clone()),
         mode: location.mode,
         in_rotation: location.in_rotation,
+        weight: location.weight,
+        zone: location.zone.clone().unwrap_or_default(),
         storage_options: raw_options(location),
     }
 }

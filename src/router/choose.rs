@@ -1,18 +1,42 @@
 //! The decision: (request, view) -> route. Pure: no clock, no lock, no I/O.
 
-use std::{sync::Arc, time::Duration};
+#[cfg(test)]
+mod tests;
 
-use crate::domain::{
-    Error, Need, Resource, Result, Role, TableName,
-    view::{ConnectionState, ConnectionView, Policy, Route},
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
+
+use crate::{
+    domain::{
+        Error, Need, Position, Resource, Result, Role, TableName,
+        view::{ConnectionState, Detour, Policy, Route},
+    },
+    pool::{Ask, Picked, Rank, Seat, fail_safe, pick},
+};
+
+/// One connection, as the router sees it for one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionView {
+    pub name: Arc<str>,
+    pub role: Role,
+    pub state: ConnectionState,
+    /// Where it has the asked table; `None` if it has none.
+    pub position: Option<Position>,
+    /// Until when everything that was committed is in that, where the request
+    /// needs to know.
+    pub as_of: Option<SystemTime>,
+    /// How it stands among the others; says nothing of the primary.
+    pub seat: Seat,
+}
 
 /// What matters of a read for its route.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadRequest<'a> {
     pub table: &'a TableName,
-    /// Which read this is: each takes the next number.
-    pub turn: u64,
+    /// Which read this is, and how one of several is chosen.
+    pub ask: Ask,
     /// How fresh the answer must be.
     pub need: Need,
 }
@@ -24,6 +48,12 @@ pub enum Decision {
     Go(Route),
     /// There are replicas with the table, and none of them is fresh enough yet.
     Wait,
+    /// Some are fresh enough and none of those is in rotation: the primary if it may
+    /// take more of such reads, else the least bad of them.
+    Resort {
+        primary: Option<Route>,
+        replica: Option<Route>,
+    },
 }
 
 /// Whether a connection is up and has the table.
@@ -36,24 +66,35 @@ fn is_fresh(c: &ConnectionView, need: &Need) -> bool {
     c.position.is_some_and(|p| need.is_met_by(&p, c.as_of))
 }
 
+/// The replicas that may answer: up, fresh enough, and none of `tried`.
+fn candidates<'a>(
+    request: &'a ReadRequest<'_>,
+    view: &'a [ConnectionView],
+    tried: &'a [usize],
+) -> impl Iterator<Item = (usize, Seat)> + Clone {
+    let view = view.iter().enumerate();
+    let candidates = view.filter(move |(index, c)| {
+        c.role == Role::Replica
+            && is_usable(c)
+            && is_fresh(c, &request.need)
+            && !tried.contains(index)
+    });
+    candidates.map(|(index, c)| (index, c.seat))
+}
+
 /// Chooses the connection for a read: the next usable replica in turn that is
 /// fresh enough, the primary if no replica is usable at all. A replica is usable
 /// if it is up and serves the table. `view[0]` is the primary.
 pub fn choose(request: ReadRequest<'_>, view: &[ConnectionView]) -> Result<Decision> {
-    let is_candidate =
-        |c: &ConnectionView| c.role == Role::Replica && is_usable(c) && is_fresh(c, &request.need);
-    let of = view.iter().filter(|c| is_candidate(c)).count();
-    if of > 0 {
-        // `of` fits: it is at most the number of connections.
-        let position = (request.turn % of as u64) as usize;
-        let mut candidates = view.iter().enumerate().filter(|(_, c)| is_candidate(c));
-        if let Some((index, connection)) = candidates.nth(position) {
-            let policy = Policy::RoundRobin {
-                position: position + 1,
-                of,
-            };
-            return Ok(Decision::Go(route(index, connection, policy)));
-        }
+    let seats = candidates(&request, view, &[]);
+    if let Some(picked) = pick(seats.clone(), request.ask) {
+        return Ok(Decision::Go(picked_route(view, picked)));
+    }
+    if let Some(picked) = fail_safe(seats, request.ask.turn) {
+        return Ok(Decision::Resort {
+            primary: on_primary(request, view, Policy::NoHealthyReplica).ok(),
+            replica: Some(picked_route(view, picked)),
+        });
     }
     if view.iter().any(|c| c.role == Role::Replica && is_usable(c)) {
         return Ok(Decision::Wait);
@@ -63,6 +104,44 @@ pub fn choose(request: ReadRequest<'_>, view: &[ConnectionView]) -> Result<Decis
         false => Policy::NoReplicas,
     };
     on_primary(request, view, policy).map(Decision::Go)
+}
+
+/// Chooses another connection for a read that failed on those of `tried`: as fresh
+/// as was asked, and not one of them. It waits for nobody.
+pub fn choose_again(
+    request: ReadRequest<'_>,
+    view: &[ConnectionView],
+    tried: &[usize],
+) -> Decision {
+    let ask = Ask {
+        may_try: false,
+        ..request.ask
+    };
+    let seats = candidates(&request, view, tried);
+    if let Some(picked) = pick(seats.clone(), ask) {
+        return Decision::Go(picked_route(view, picked));
+    }
+    let primary = match tried.contains(&0) {
+        true => None,
+        false => on_primary(request, view, Policy::NoHealthyReplica).ok(),
+    };
+    let replica = fail_safe(seats, ask.turn).map(|picked| picked_route(view, picked));
+    Decision::Resort { primary, replica }
+}
+
+/// Chooses a second connection for a read that takes long: in rotation, and at the
+/// very same position.
+pub fn choose_beside(
+    request: ReadRequest<'_>,
+    view: &[ConnectionView],
+    tried: &[usize],
+    position: &Position,
+) -> Option<Route> {
+    let seats = candidates(&request, view, tried);
+    let same = seats.filter(|(index, seat)| {
+        seat.rank == Rank::In && view.get(*index).and_then(|c| c.position) == Some(*position)
+    });
+    pick(same, request.ask).map(|picked| picked_route(view, picked))
 }
 
 /// The primary, for a read that no replica may or can answer.
@@ -117,6 +196,19 @@ fn route(connection: usize, view: &ConnectionView, policy: Policy) -> Route {
         name: Arc::clone(&view.name),
         role: view.role,
         policy,
+        detour: Detour::default(),
+    }
+}
+
+/// The route to a picked connection. Picks are made among the view.
+fn picked_route(view: &[ConnectionView], picked: Picked) -> Route {
+    let route = route(picked.index, &view[picked.index], picked.policy);
+    Route {
+        detour: Detour {
+            other_zone: picked.other_zone,
+            ..Detour::default()
+        },
+        ..route
     }
 }
 
@@ -125,150 +217,5 @@ fn nobody(message: String) -> Error {
         reason: "NO_USABLE_CONNECTION",
         message,
         retry_after: Duration::from_secs(1),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{Incarnation, Position};
-
-    fn at(version: u64) -> Position {
-        Position {
-            incarnation: Incarnation::UNKNOWN,
-            version,
-        }
-    }
-
-    fn connection(name: &str, role: Role, state: ConnectionState, version: u64) -> ConnectionView {
-        ConnectionView {
-            name: name.into(),
-            role,
-            state,
-            position: (version > 0).then_some(at(version)),
-            as_of: None,
-        }
-    }
-
-    fn view(replicas: &[(ConnectionState, u64)]) -> Vec<ConnectionView> {
-        let mut view = vec![connection("p", Role::Primary, ConnectionState::Up, 9)];
-        for (i, (state, version)) in replicas.iter().enumerate() {
-            view.push(connection(
-                &format!("r{i}"),
-                Role::Replica,
-                *state,
-                *version,
-            ));
-        }
-        view
-    }
-
-    fn chosen(view: &[ConnectionView], turn: u64) -> Result<String> {
-        chosen_with(view, turn, Need::NOTHING)
-    }
-
-    fn chosen_with(view: &[ConnectionView], turn: u64, need: Need) -> Result<String> {
-        let table = TableName::parse("t").unwrap();
-        let request = ReadRequest {
-            table: &table,
-            turn,
-            need,
-        };
-        choose(request, view).map(|decision| match decision {
-            Decision::Go(route) => route.to_string(),
-            Decision::Wait => "wait".to_owned(),
-        })
-    }
-
-    const UP: ConnectionState = ConnectionState::Up;
-    const DOWN: ConnectionState = ConnectionState::Down;
-
-    #[test]
-    fn three_replicas_are_read_in_turn() {
-        let view = view(&[(UP, 9), (UP, 8), (UP, 9)]);
-        let mut count = [0; 3];
-        for turn in 0..3000 {
-            let chosen = chosen(&view, turn).unwrap();
-            count[(0..3).find(|i| chosen.contains(&format!("r{i} "))).unwrap()] += 1;
-        }
-        assert_eq!(count, [1000, 1000, 1000]);
-        assert_eq!(chosen(&view, 4).unwrap(), "round_robin(r1 2/3)");
-    }
-
-    #[test]
-    fn replicas_that_are_down_or_lack_the_table_are_passed_over() {
-        let view = view(&[(DOWN, 9), (UP, 0), (UP, 9)]);
-        for turn in 0..4 {
-            assert_eq!(chosen(&view, turn).unwrap(), "round_robin(r2 1/1)");
-        }
-    }
-
-    #[test]
-    fn the_primary_answers_where_no_replica_can() {
-        assert_eq!(chosen(&view(&[]), 0).unwrap(), "no_replicas(p)");
-        assert_eq!(
-            chosen(&view(&[(DOWN, 9), (UP, 0)]), 0).unwrap(),
-            "no_usable_replica(p)"
-        );
-    }
-
-    #[test]
-    fn with_the_primary_gone_replicas_answer_and_unknown_tables_are_unavailable() {
-        let mut both = view(&[(UP, 9)]);
-        both[0].state = DOWN;
-        assert_eq!(chosen(&both, 7).unwrap(), "round_robin(r0 1/1)");
-        both[1].position = None;
-        assert!(matches!(chosen(&both, 0), Err(Error::Unavailable { .. })));
-        both[0].state = UP;
-        both[0].position = None;
-        assert!(matches!(chosen(&both, 0), Err(Error::NotFound { .. })));
-    }
-
-    #[test]
-    fn only_replicas_that_are_fresh_enough_are_in_turn() {
-        let view = view(&[(UP, 9), (UP, 7), (UP, 8)]);
-        let at_least = |version| Need {
-            position: Some(at(version)),
-            as_of: None,
-        };
-        let turns = |need| -> Vec<String> {
-            (0..3)
-                .map(|turn| chosen_with(&view, turn, need).unwrap())
-                .collect()
-        };
-        let two = ["r0 1/2", "r2 2/2", "r0 1/2"].map(|r| format!("round_robin({r})"));
-        assert_eq!(turns(at_least(8)), two);
-        assert_eq!(turns(at_least(9)), ["round_robin(r0 1/1)"; 3]);
-        assert_eq!(turns(at_least(10)), ["wait"; 3]);
-        let other = Need {
-            position: Some(Position {
-                incarnation: Incarnation::fresh(),
-                version: 1,
-            }),
-            as_of: None,
-        };
-        assert_eq!(turns(other), ["wait"; 3], "another table of the same name");
-    }
-
-    #[test]
-    fn the_primary_is_never_read_staler_than_asked() {
-        let need = Need {
-            position: Some(at(10)),
-            as_of: None,
-        };
-        let outcome = chosen_with(&view(&[]), 0, need);
-        assert!(matches!(outcome, Err(Error::Unavailable { .. })));
-        assert!(chosen_with(&view(&[(DOWN, 9)]), 0, need).is_err());
-    }
-
-    #[test]
-    fn writes_need_the_primary() {
-        let mut view = view(&[(UP, 9)]);
-        assert_eq!(
-            primary_only(&view[0]).unwrap().to_string(),
-            "primary_only(p)"
-        );
-        view[0].state = DOWN;
-        assert!(primary_only(&view[0]).is_err());
     }
 }

@@ -154,7 +154,7 @@ impl Shadow {
             std::future::pending::<()>().await;
         }
         let again = async {
-            let found = snapshot.search(answered.search.clone(), self.depth).await?;
+            let found = snapshot.search(&answered.search, self.depth).await?;
             found.collect(self.most).await
         };
         match again.await {

@@ -17,9 +17,10 @@ pub use load::{
     requests_queued,
 };
 pub use record::{
-    cache_bytes, connection_state, copy_finished, file_copied, freshness_waited, prune_failed,
-    pruned, read_finished, replica_diverged, replication_lag, routed, search_finished, shadow_read,
-    shadow_took, table_gone, table_rows, version_published,
+    attempt, cache_bytes, connection_share, connection_state, copy_finished, ejected, file_copied,
+    freshness_waited, hedged, prune_failed, pruned, read_finished, replica_diverged,
+    replication_lag, retried, routed, search_finished, shadow_read, shadow_took, table_gone,
+    table_rows, version_published,
 };
 pub use recorder::{MetricsError, Recorder, install};
 
@@ -58,6 +59,13 @@ pub(crate) const SHADOW_READS: &str = "lancegate_shadow_reads_total";
 pub(crate) const SHADOW_SECONDS: &str = "lancegate_shadow_read_seconds";
 pub(crate) const SHADOWED_SECONDS: &str = "lancegate_shadowed_read_seconds";
 
+// What hides a fault.
+pub(crate) const ATTEMPTS: &str = "lancegate_read_attempts_total";
+pub(crate) const RETRIES: &str = "lancegate_read_retries_total";
+pub(crate) const HEDGES: &str = "lancegate_read_hedges_total";
+pub(crate) const EJECTIONS: &str = "lancegate_ejections_total";
+pub(crate) const SHARE: &str = "lancegate_connection_share";
+
 // Replication.
 pub(crate) const LAG_VERSIONS: &str = "lancegate_replication_lag_versions";
 pub(crate) const LAG_SECONDS: &str = "lancegate_replication_lag_seconds";
@@ -85,6 +93,7 @@ pub(crate) const BUILD_INFO: &str = "lancegate_build_info";
 fn describe() {
     describe_grpc();
     describe_routing();
+    describe_attempts();
     describe_replication();
     describe_store();
     describe_gauge!(
@@ -174,6 +183,26 @@ fn describe_routing() {
         "Time that the clients' reads took with which they were compared."
     );
     describe_gauge!(CONNECTION_UP, "1 if a connection can be used, 0 if not.");
+}
+
+fn describe_attempts() {
+    describe_counter!(
+        ATTEMPTS,
+        "Attempts at reads: the first ones, retries and hedges."
+    );
+    describe_counter!(
+        RETRIES,
+        "Reads that failed and might have been retried, by what became of them: answered, given_up (attempts or time used up), nobody_left or no_budget."
+    );
+    describe_counter!(
+        HEDGES,
+        "Slow reads that might have been sent twice, by what became of the second one: won, lost or no_budget."
+    );
+    describe_counter!(EJECTIONS, "Ejections of a connection, by reason.");
+    describe_gauge!(
+        SHARE,
+        "How much of its share of the reads a connection gets: 1 in rotation, less while it starts slowly, 0 out of it."
+    );
 }
 
 fn describe_replication() {

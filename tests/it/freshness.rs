@@ -163,15 +163,21 @@ async fn the_primary_is_not_crushed_by_lag() {
             ..Bounds::NONE
         }),
         wait: Duration::ZERO,
+        deadline: None,
     };
     // One read that takes as long as this test wants.
     let (begun, begins) = oneshot::channel();
     let (end, ends) = oneshot::channel::<()>();
+    // There is one attempt: the first one takes the channels.
+    let channels = std::sync::Mutex::new(Some((begun, ends)));
     let slow = tokio::spawn(async move {
-        let read = router.read(&table, &options, |snapshot| async move {
-            begun.send(()).unwrap();
-            ends.await.unwrap();
-            Ok(snapshot.version())
+        let read = router.read(&table, &options, |snapshot| {
+            let (begun, ends) = channels.lock().unwrap().take().unwrap();
+            async move {
+                begun.send(()).unwrap();
+                ends.await.unwrap();
+                Ok(snapshot.version())
+            }
         });
         read.await
     });

@@ -16,19 +16,28 @@ const EDGES: &[(&str, &[&str])] = &[
     ("wire", &["domain", "config", "proto"]),
     ("storage", &["domain", "config"]),
     ("connection", &["storage", "domain", "config"]),
+    ("pool", &["domain", "config", "telemetry"]),
     (
         "replication",
         &["connection", "storage", "domain", "config", "telemetry"],
     ),
     (
         "router",
-        &["connection", "storage", "domain", "config", "telemetry"],
+        &[
+            "pool",
+            "connection",
+            "storage",
+            "domain",
+            "config",
+            "telemetry",
+        ],
     ),
     (
         "service",
         &[
             "admission",
             "router",
+            "pool",
             "connection",
             "storage",
             "wire",
@@ -43,6 +52,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "service",
             "router",
+            "pool",
             "replication",
             "connection",
             "storage",

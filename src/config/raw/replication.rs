@@ -33,6 +33,13 @@ pub(in crate::config) struct Replica {
     /// the same, and can be a target of shadow reads.
     #[serde(default = "yes")]
     pub in_rotation: bool,
+    /// Its share of the reads, against the weights of the others.
+    #[schemars(range(min = 1, max = 1_000))]
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// Where it is; empty: in the zone of this server. See balance.zone.
+    #[serde(default)]
+    pub zone: String,
     /// Options of the object store, by the names that LanceDB knows. The values
     /// are treated as secrets. With "_file" after its name an option is read
     /// from that file.
@@ -42,6 +49,10 @@ pub(in crate::config) struct Replica {
 
 fn yes() -> bool {
     true
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// How replicas are kept true to the primary.

@@ -10,9 +10,10 @@ use std::{
 use metrics::{Histogram, counter, gauge, histogram};
 
 use super::{
-    CACHE_BYTES, CONNECTION_UP, COPIED_BYTES, COPIED_FILES, COPIES, COPY_SECONDS, DIVERGED,
-    FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, PRUNE_ERRORS, PRUNED_BYTES, PRUNED_VERSIONS,
-    PUBLISHED, READ_SECONDS, READS, ROUTED, SHADOW_READS, SHADOW_SECONDS, SHADOWED_SECONDS,
+    ATTEMPTS, CACHE_BYTES, CONNECTION_UP, COPIED_BYTES, COPIED_FILES, COPIES, COPY_SECONDS,
+    DIVERGED, EJECTIONS, FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, HEDGES, PRUNE_ERRORS,
+    PRUNED_BYTES, PRUNED_VERSIONS, PUBLISHED, READ_SECONDS, READS, RETRIES, ROUTED, SHADOW_READS,
+    SHADOW_SECONDS, SHADOWED_SECONDS, SHARE,
     handles::{ByName, Outcomes},
     labels::{Place, Tables},
     rollup::{Largest, Sum},
@@ -24,6 +25,7 @@ struct State {
     tables: Tables,
     connections: ByName<Connection>,
     other: Mutex<Other>,
+    attempts: Outcomes,
 }
 
 /// The numbers of the tables that share a label.
@@ -74,6 +76,7 @@ pub(super) fn start(max_table_labels: usize) {
         tables: Tables::new(max_table_labels),
         connections: ByName::new(),
         other: Mutex::default(),
+        attempts: Outcomes::new(|kind| counter!(ATTEMPTS, "kind" => kind)),
     });
 }
 
@@ -156,6 +159,35 @@ pub fn read_finished(connection: &str, ok: bool, elapsed: Duration) {
         connection.reads.count(if ok { "ok" } else { "error" });
         connection.read_seconds.record(elapsed);
     }
+}
+
+/// An attempt at a read begins: `first`, `retry` or `hedge`.
+pub fn attempt(kind: &'static str) {
+    if let Some(state) = STATE.get() {
+        state.attempts.count(kind);
+    }
+}
+
+/// A read failed on a connection, and was or was not tried elsewhere. `outcome` is
+/// `answered`, `given_up`, `nobody_left` or `no_budget`.
+pub fn retried(outcome: &'static str) {
+    counter!(RETRIES, "outcome" => outcome).increment(1);
+}
+
+/// A read took long, and was or was not sent twice. `outcome` is `won`, `lost` or
+/// `no_budget`.
+pub fn hedged(outcome: &'static str) {
+    counter!(HEDGES, "outcome" => outcome).increment(1);
+}
+
+/// A connection was ejected, by the word of `Why::as_str`.
+pub fn ejected(connection: &str, why: &'static str) {
+    counter!(EJECTIONS, "connection" => connection.to_owned(), "reason" => why).increment(1);
+}
+
+/// How much of its share of the reads a connection gets, in percent.
+pub fn connection_share(connection: &str, percent: u32) {
+    gauge!(SHARE, "connection" => connection.to_owned()).set(f64::from(percent) / 100.0);
 }
 
 /// A read that found no replica fresh enough at first went on. `outcome` is
