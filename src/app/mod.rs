@@ -24,7 +24,7 @@ use crate::{
     domain::Role,
     operate::{self, Heed, Origin, Reloader, Watchers},
     router::Router,
-    service::{api::Api, cluster::Cluster, health::HealthReporter},
+    service::{api::Api, cluster::Cluster, health::HealthReporter, shadow::Shadow, stack::Door},
     storage::Sessions,
     telemetry::{
         http::{self, HttpState},
@@ -90,6 +90,8 @@ pub struct App {
     grpc_address: SocketAddr,
     http_address: SocketAddr,
     router: Arc<Router>,
+    door: Arc<Door>,
+    shadow: Option<Arc<Shadow>>,
     health: HealthReporter,
     live: Live,
     reloader: Arc<Reloader>,
@@ -122,7 +124,13 @@ impl App {
         let connect = |role, location| Arc::new(Connection::new(role, location, events.clone()));
         let replicas: Vec<_> = config
             .replicas_to_serve()
-            .map(|location| connect(Role::Replica, location))
+            .map(|location| {
+                let role = match location.in_rotation {
+                    true => Role::Replica,
+                    false => Role::Shadow,
+                };
+                connect(role, location)
+            })
             .collect();
         // Also where another process copies to them.
         let managed = config.replicas.iter().zip(&replicas);
@@ -170,13 +178,25 @@ impl App {
         let (upkeep, stop_upkeep) = (recorder.clone(), tasks.stop());
         tasks.spawn(async move { upkeep.run_upkeep(stop_upkeep).await });
 
+        let door = Door::new(&config.admission, config.limits.max_concurrent_requests);
+        let named = |name: &str| router.connections().find(|c| **c.name() == *name).cloned();
+        let shadow = config.shadow.and_then(|shadow| {
+            let target = named(&shadow.connection)?;
+            let door = Arc::clone(&door);
+            Some(Arc::new(Shadow::new(shadow, target, door, &config.limits)))
+        });
         let heeding = Arc::clone(&router);
         let heed: Heed = Box::new(move |old, new| operate::heed(heeding.pool(), old, new));
-        let reloader = Arc::new(Reloader::new(live.clone(), origin, vec![heed]));
+        let heeding = Arc::clone(&door);
+        let admit: Heed = Box::new(move |_, new| {
+            heeding.set(&new.admission, new.limits.max_concurrent_requests);
+        });
+        let reloader = Arc::new(Reloader::new(live.clone(), origin, vec![heed, admit]));
         let services = grpc::Services {
             api: Api {
                 router: Arc::clone(&router),
                 live: live.clone(),
+                shadow: shadow.clone(),
             },
             cluster: Cluster::new(
                 Arc::clone(&router),
@@ -197,6 +217,7 @@ impl App {
         });
         let server = grpc::server(
             services,
+            Arc::clone(&door),
             &health,
             &config.server,
             &live,
@@ -209,6 +230,8 @@ impl App {
             grpc_address,
             http_address,
             router,
+            door,
+            shadow,
             health,
             live,
             reloader,
@@ -232,6 +255,16 @@ impl App {
     /// The router, for what runs in the same process.
     pub fn router(&self) -> &Arc<Router> {
         &self.router
+    }
+
+    /// Where requests come in, for what runs in the same process.
+    pub fn door(&self) -> &Arc<Door> {
+        &self.door
+    }
+
+    /// The reads that are run a second time, where there are any.
+    pub fn shadow(&self) -> Option<&Arc<Shadow>> {
+        self.shadow.as_ref()
     }
 
     /// Whether a service is ready.

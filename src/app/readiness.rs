@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{connection::Events, router::Router, service::health::HealthReporter};
+use crate::{connection::Events, domain::Role, router::Router, service::health::HealthReporter};
 
 /// The services that reads need.
 pub const SEARCH: &str = "lancegate.v1.SearchService";
@@ -31,7 +31,9 @@ pub(super) async fn keep(
     health.set(CLUSTER, true);
     loop {
         events.mark_unchanged();
-        let reads = router.connections().any(|c| c.serves());
+        let reads = router
+            .connections()
+            .any(|c| c.serves() && c.role() != Role::Shadow);
         let writes = router.primary().connection().serves();
         for (service, ready) in [
             ("", reads),

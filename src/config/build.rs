@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     Cache, Config, Health, Limits, Logging, Metrics, Server, Shutdown,
+    admission::admission,
     checks::{Zero, bytes, duration},
     connections::connections,
     fault::Faults,
@@ -16,6 +17,7 @@ use super::{
     replication::replication,
     retention::retention,
     sessions::sessions,
+    shadow::shadow,
     units::ByteSize,
     writes::writes,
 };
@@ -32,6 +34,7 @@ pub(super) fn build_and_validate(
 ) -> Option<Config> {
     let server = server(&raw.server, faults);
     let limits = limits(&raw.limits, faults);
+    let admission = admission(&raw.admission, &limits, faults);
     let shutdown = Shutdown {
         grace: duration(faults, "shutdown.grace", &raw.shutdown.grace, Zero::Allowed),
         drain: duration(faults, "shutdown.drain", &raw.shutdown.drain, Zero::Allowed),
@@ -60,10 +63,15 @@ pub(super) fn build_and_validate(
     };
     let logging = logging(&raw.logging, faults);
 
+    let all = connections
+        .iter()
+        .flat_map(|(p, rest)| rest.iter().chain([p]));
+    let shadow = shadow(&raw.shadow, all, faults);
     let (primary, replicas) = connections?;
     Some(Config {
         server: server?,
         limits,
+        admission,
         shutdown,
         primary,
         replicas,
@@ -71,6 +79,7 @@ pub(super) fn build_and_validate(
         retention,
         freshness,
         sessions,
+        shadow,
         pool,
         writes,
         health,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, Location, freshness::raw_freshness, raw};
+use super::{Config, Location, freshness::raw_freshness, raw, shadow::raw_shadow};
 
 impl Config {
     /// The effective configuration as TOML. Values of `storage_options` are
@@ -22,6 +22,7 @@ impl Config {
                 reflection: self.server.reflection,
             },
             limits: self.raw_limits(),
+            admission: self.admission.to_raw(),
             shutdown: raw::Shutdown {
                 grace: self.shutdown.grace.into(),
                 drain: self.shutdown.drain.into(),
@@ -32,6 +33,7 @@ impl Config {
             retention: self.retention.to_raw(),
             freshness: raw_freshness(&self.freshness),
             sessions: self.sessions.to_raw(),
+            shadow: raw_shadow(self.shadow.as_ref()),
             balance: self.pool.raw_balance(),
             outlier: self.pool.raw_outlier(),
             retries: self.pool.raw_retries(),
@@ -88,6 +90,7 @@ fn raw_replica(location: &Location) -> raw::Replica {
         name: Some(location.name.clone()),
         uri: Some(location.uri.clone()),
         mode: location.mode,
+        in_rotation: location.in_rotation,
         weight: location.weight,
         zone: location.zone.clone().unwrap_or_default(),
         storage_options: raw_options(location),

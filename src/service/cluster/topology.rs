@@ -103,7 +103,7 @@ impl Cluster {
             // The last one to answer.
             tier: match connection.role() {
                 Role::Primary => PRIMARY_TIER,
-                Role::Replica => 0,
+                Role::Replica | Role::Shadow => 0,
             },
             ..Default::default()
         }
