@@ -11,6 +11,8 @@ pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod domain;
+pub mod gateway;
+pub mod node;
 pub mod proto;
 pub mod replication;
 pub mod router;

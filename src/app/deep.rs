@@ -6,7 +6,7 @@ use std::{
 };
 
 use arrow::datatypes::{DataType, Schema};
-use futures::future::{BoxFuture, join_all};
+use futures::future::{BoxFuture, join, join_all};
 
 use super::readiness::{SEARCH, WRITE};
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
         search::{Scan, Search},
         view::ConnectionState,
     },
+    node::{Node, Nodes},
     router::Router,
     service::health::HealthReporter,
     storage::Snapshot,
@@ -27,13 +28,22 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Answers the probes of the HTTP port.
 pub(super) struct ServerProbes {
-    router: Arc<Router>,
+    router: Option<Arc<Router>>,
+    nodes: Arc<Nodes>,
     health: HealthReporter,
 }
 
 impl ServerProbes {
-    pub(super) fn new(router: Arc<Router>, health: HealthReporter) -> Self {
-        Self { router, health }
+    pub(super) fn new(
+        router: Option<Arc<Router>>,
+        nodes: Arc<Nodes>,
+        health: HealthReporter,
+    ) -> Self {
+        Self {
+            router,
+            nodes,
+            health,
+        }
     }
 }
 
@@ -46,7 +56,28 @@ impl Probes for ServerProbes {
     }
 
     fn deep(&self) -> BoxFuture<'_, Vec<DeepCheck>> {
-        Box::pin(async move { join_all(self.router.connections().map(|c| check(c))).await })
+        Box::pin(async move {
+            let local = self.router.iter().flat_map(|r| r.connections());
+            let nodes = self.nodes.all();
+            let nodes = nodes.iter().map(|node| check_node(&self.nodes, node));
+            let (mut all, nodes) =
+                join(join_all(local.map(|c| check(c))), join_all(nodes)).await;
+            all.extend(nodes);
+            all
+        })
+    }
+}
+
+/// Asks one node.
+async fn check_node(nodes: &Nodes, node: &Arc<Node>) -> DeepCheck {
+    let began = Instant::now();
+    let outcome = nodes.check(node).await;
+    DeepCheck {
+        connection: node.name().to_string(),
+        role: node.role().as_str().to_owned(),
+        ok: outcome.is_ok(),
+        latency: began.elapsed(),
+        detail: outcome.map_or_else(|error| error, |()| "read from the node".into()),
     }
 }
 

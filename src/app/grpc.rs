@@ -17,6 +17,7 @@ use tower::util::MapRequestLayer;
 use super::{AppError, linger::Lingering};
 use crate::{
     config::{self, Limits},
+    gateway::GatewayLayer,
     proto::{
         DESCRIPTORS,
         v1::{
@@ -25,7 +26,7 @@ use crate::{
             write_service_server::WriteServiceServer,
         },
     },
-    service::{api::Api, health::HealthReporter, stack},
+    service::{api::Api, cluster::Cluster, health::HealthReporter, stack},
 };
 
 /// How often an idle connection is asked whether it is still there, so that
@@ -55,9 +56,17 @@ fn compress_in_kind(mut request: http::Request<Body>) -> http::Request<Body> {
     request
 }
 
+/// What answers.
+pub(super) struct Services {
+    /// `None` where the primary is another node.
+    pub api: Option<Api>,
+    pub cluster: Cluster,
+    pub gateway: GatewayLayer,
+}
+
 /// Builds the server. It runs until `go_away`, then drains.
 pub(super) fn server(
-    api: Api,
+    services: Services,
     health: &HealthReporter,
     server: &config::Server,
     limits: &Limits,
@@ -66,8 +75,8 @@ pub(super) fn server(
 ) -> Result<impl Future<Output = Result<(), tonic::transport::Error>> + use<>, AppError> {
     /// Message limits and compression are settings of each generated service.
     macro_rules! service {
-        ($service:ident) => {
-            $service::new(api.clone())
+        ($service:ident, $handler:expr) => {
+            $service::new($handler)
                 .max_decoding_message_size(limits.max_request_bytes)
                 .max_encoding_message_size(usize::MAX)
                 .accept_compressed(CompressionEncoding::Gzip)
@@ -77,10 +86,14 @@ pub(super) fn server(
         };
     }
     let mut routes = tonic::service::Routes::new(health.service())
-        .add_service(service!(SearchServiceServer))
-        .add_service(service!(WriteServiceServer))
-        .add_service(service!(TableServiceServer))
-        .add_service(service!(ClusterServiceServer));
+        .add_service(service!(ClusterServiceServer, services.cluster));
+    // Without a primary of its own this process forwards all that the others do.
+    if let Some(api) = services.api {
+        routes = routes
+            .add_service(service!(SearchServiceServer, api.clone()))
+            .add_service(service!(WriteServiceServer, api.clone()))
+            .add_service(service!(TableServiceServer, api));
+    }
     if server.reflection {
         use tonic_reflection::pb;
         // Each of the two names the other as well: a client that found one of
@@ -103,6 +116,8 @@ pub(super) fn server(
         .layer(stack::stack(limits))
         .layer(MapRequestLayer::new(compress_in_kind))
         .layer(MapRequestLayer::new(tell_resets))
+        // Innermost: what is forwarded went through all that is asked of a request.
+        .layer(services.gateway)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .initial_stream_window_size(Some(WINDOW))
         .initial_connection_window_size(Some(4 * WINDOW))

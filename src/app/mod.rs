@@ -3,6 +3,7 @@
 mod deep;
 mod grpc;
 mod linger;
+mod local;
 mod once;
 mod readiness;
 mod replicator;
@@ -13,16 +14,17 @@ pub mod verify;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, ReplicaMode, Shutdown},
-    connection::{Connection, Events, Primary},
-    domain::Role,
+    config::{self, Config, Shutdown},
+    connection::Events,
+    gateway::{Gateway, GatewayLayer},
+    node::Nodes,
+    pool::{Budgets, Pool},
     router::Router,
-    service::{api::Api, health::HealthReporter},
-    storage::Sessions,
+    service::{api::Api, cluster::Cluster, health::HealthReporter},
     telemetry::{
         http::{self, HttpState},
         logs, metrics,
@@ -70,6 +72,12 @@ pub enum AppError {
     /// A replica that is not configured was named.
     #[error("there is no replica '{0}' in the configuration")]
     UnknownReplica(String),
+    /// The primary is another node: whoever has its location copies and compares.
+    #[error("the primary is another node: run this where its location is configured")]
+    RemotePrimary,
+    /// The contract that was compiled in cannot be read.
+    #[error("the contract: {0}")]
+    Contract(#[from] prost::DecodeError),
     /// What could not be copied, a line each.
     #[error("{0}")]
     NotReplicated(String),
@@ -85,7 +93,7 @@ pub enum AppError {
 pub struct App {
     grpc_address: SocketAddr,
     http_address: SocketAddr,
-    router: Arc<Router>,
+    router: Option<Arc<Router>>,
     health: HealthReporter,
     shutdown: Shutdown,
     /// Asks the gRPC server to send GOAWAY and to drain.
@@ -104,66 +112,49 @@ impl App {
         let grpc_address = local("server.grpc_address", &grpc_listener)?;
         let http_address = local("server.http_address", &http_listener)?;
 
-        let sessions = Arc::new(Sessions::new(config.cache));
-        let events = Events::default();
-        let connect = |role, location| Arc::new(Connection::new(role, location, events.clone()));
-        let replicas: Vec<_> = config
-            .replicas_to_serve()
-            .map(|location| connect(Role::Replica, location))
-            .collect();
-        // Also where another process copies to them.
-        let managed = config.replicas.iter().zip(&replicas);
-        let managed = managed.filter(|(location, _)| location.mode == ReplicaMode::Managed);
-        let holders = managed.map(|(_, replica)| Arc::clone(replica)).collect();
-        let primary = connect(Role::Primary, config.primary);
-        let primary = Arc::new(Primary::new(primary, holders));
-        let router = Arc::new(Router::new(
-            Arc::clone(&primary),
-            replicas.clone(),
-            config.freshness,
-            events.clone(),
-        ));
-
         let health = readiness::reporter();
         let go_away = CancellationToken::new();
         let tasks = Tasks::new();
-        for connection in router.connections() {
-            tasks.watch(connection, &sessions, config.health);
-        }
-        tasks.follow(
-            Arc::clone(&primary),
-            &events,
-            config.replication.poll_interval,
-        );
-        let copier = tasks.copier(&primary, &events, config.replication, config.retention);
-        if config.replication.enabled {
-            tasks.spawn(copier.clone().keep_pruned());
-        }
-        for replica in &replicas {
-            tasks.keep_true(replica, &copier, &events, config.replication);
-        }
+        let events = Events::default();
+        let router = local::start(&config, &events, &tasks);
+        let nodes = Arc::new(known_nodes(&config));
+        tasks.know(&nodes);
+        let serving = readiness::Serving {
+            router: router.clone(),
+            nodes: Arc::clone(&nodes),
+        };
         tasks.spawn(readiness::keep(
-            Arc::clone(&router),
+            serving,
             health.clone(),
-            events.clone(),
-            tasks.stop(),
-        ));
-        tasks.spawn(sample::keep_sampling(
-            Arc::clone(&router),
-            Arc::clone(&sessions),
+            events,
             tasks.stop(),
         ));
         let (upkeep, stop_upkeep) = (recorder.clone(), tasks.stop());
         tasks.spawn(async move { upkeep.run_upkeep(stop_upkeep).await });
 
-        let api = Api {
-            router: Arc::clone(&router),
-            limits: Arc::new(config.limits),
-            sessions: config.sessions,
+        let gateway = match nodes.is_empty() {
+            true => None,
+            false => {
+                let (nodes, freshness) = (Arc::clone(&nodes), config.freshness.clone());
+                Some(Gateway::new(nodes, &config.limits, freshness)?)
+            }
         };
+        let services = grpc::Services {
+            api: router.clone().map(|router| Api {
+                router,
+                limits: Arc::new(config.limits),
+                sessions: config.sessions,
+            }),
+            cluster: Cluster {
+                router: router.clone(),
+                nodes: Arc::clone(&nodes),
+            },
+            gateway: GatewayLayer::new(gateway),
+        };
+        let probes = ServerProbes::new(router.clone(), nodes, health.clone());
         let state = HttpState {
             recorder,
-            probes: Arc::new(ServerProbes::new(Arc::clone(&router), health.clone())),
+            probes: Arc::new(probes),
         };
         let stop_http = tasks.stop();
         tasks.spawn(async move {
@@ -172,7 +163,7 @@ impl App {
             }
         });
         let server = grpc::server(
-            api,
+            services,
             &health,
             &config.server,
             &config.limits,
@@ -180,7 +171,13 @@ impl App {
             go_away.clone(),
         )?;
         let grpc = tokio::spawn(server);
-        tracing::info!(grpc = %grpc_address, http = %http_address, replicas = replicas.len(), "listening");
+        tracing::info!(
+            grpc = %grpc_address,
+            http = %http_address,
+            replicas = config.replicas.len(),
+            nodes = config.nodes.replicas.len(),
+            "listening"
+        );
         Ok(Self {
             grpc_address,
             http_address,
@@ -203,9 +200,10 @@ impl App {
         self.http_address
     }
 
-    /// The router, for what runs in the same process.
-    pub fn router(&self) -> &Arc<Router> {
-        &self.router
+    /// The router, for what runs in the same process; `None` where the primary is
+    /// another node.
+    pub fn router(&self) -> Option<&Arc<Router>> {
+        self.router.as_ref()
     }
 
     /// Whether a service is ready.
@@ -221,6 +219,21 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let signals = shutdown::Signals::listen().map_err(AppError::Signals)?;
     let app = App::start(config).await?;
     app.run_until(signals).await
+}
+
+/// The other nodes of a configuration.
+fn known_nodes(config: &Config) -> Nodes {
+    let primary = match &config.primary {
+        config::Primary::Embedded(_) => None,
+        config::Primary::Node(node) => Some(node.clone()),
+    };
+    // The replicas of this process together, if it has some.
+    let local = config.replicas.iter().map(|replica| replica.weight);
+    let local = local.reduce(u32::saturating_add);
+    let settings = config.pool.clone();
+    let budgets = Arc::new(Budgets::new(&settings));
+    let pool = Pool::new(Vec::new(), settings, budgets, rand::random(), Instant::now());
+    Nodes::new(primary, config.nodes.clone(), local, pool, config.health)
 }
 
 async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {

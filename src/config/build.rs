@@ -8,9 +8,10 @@ use tracing_subscriber::EnvFilter;
 use super::{
     Cache, Config, Health, Limits, Logging, Metrics, Server, Shutdown,
     checks::{Zero, bytes, duration},
-    connections::connections,
+    connections::{Connections, connections},
     fault::Faults,
     freshness::freshness,
+    nodes,
     raw::{self, Raw},
     replication::replication,
     retention::retention,
@@ -34,6 +35,7 @@ pub(super) fn build_and_validate(
         grace: duration(faults, "shutdown.grace", &raw.shutdown.grace, Zero::Allowed),
         drain: duration(faults, "shutdown.drain", &raw.shutdown.drain, Zero::Allowed),
     };
+    let settings = nodes::settings(&raw.nodes, faults);
     let connections = connections(raw, data_dir, faults);
     let replication = replication(&raw.replication, faults);
     let retention = retention(&raw.retention, &replication, faults);
@@ -56,13 +58,25 @@ pub(super) fn build_and_validate(
     };
     let logging = logging(&raw.logging, faults);
 
-    let (primary, replicas) = connections?;
+    let Connections {
+        primary,
+        replicas,
+        nodes,
+    } = connections?;
+    if retention.enabled && primary.location().is_none() {
+        let problem = "needs a primary whose location this process opens: another node prunes its own";
+        faults.push("retention.enabled", problem);
+    }
     Some(Config {
         server: server?,
         limits,
         shutdown,
         primary,
         replicas,
+        nodes: nodes::Nodes {
+            replicas: nodes,
+            settings,
+        },
         replication,
         retention,
         freshness,

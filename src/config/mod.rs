@@ -13,6 +13,7 @@ pub mod failpoint;
 mod fault;
 mod freshness;
 mod location;
+mod nodes;
 mod raw;
 mod render;
 mod replication;
@@ -26,6 +27,7 @@ mod units;
 
 pub use fault::{ConfigErrors, Fault};
 pub use freshness::{DefaultFreshness, Freshness};
+pub use nodes::{Discovery, NodeAddress, NodePrimary, NodeReplica, NodeSettings, Nodes};
 pub use raw::schema;
 pub use replication::{OnDivergence, ReplicaMode, Replication, Verify};
 pub use retention::{Keep, Retention};
@@ -44,9 +46,11 @@ pub struct Config {
     pub server: Server,
     pub limits: Limits,
     pub shutdown: Shutdown,
-    pub primary: Location,
-    /// Read in turn, in this order.
+    pub primary: Primary,
+    /// Those of this process, read in turn, in this order.
     pub replicas: Vec<Location>,
+    /// Those that are other nodes.
+    pub nodes: Nodes,
     pub replication: Replication,
     pub retention: Retention,
     pub freshness: Freshness,
@@ -55,6 +59,25 @@ pub struct Config {
     pub cache: Cache,
     pub logging: Logging,
     pub metrics: Metrics,
+}
+
+/// What takes the writes.
+#[derive(Debug, Clone)]
+pub enum Primary {
+    /// A location that this process opens.
+    Embedded(Location),
+    /// Another node, which everything that needs the primary is forwarded to.
+    Node(NodePrimary),
+}
+
+impl Primary {
+    /// The location, where this process opens it.
+    pub fn location(&self) -> Option<&Location> {
+        match self {
+            Primary::Embedded(location) => Some(location),
+            Primary::Node(_) => None,
+        }
+    }
 }
 
 /// Where the server listens.

@@ -12,10 +12,12 @@ use super::{
     units::{ByteSize, DurationText},
 };
 
+mod nodes;
 mod replication;
 mod retention;
 mod sessions;
 
+pub(super) use nodes::Nodes;
 pub(super) use replication::{Replica, Replication};
 pub(super) use retention::{Retention, TableRetention};
 pub(super) use sessions::Sessions;
@@ -31,8 +33,9 @@ pub(super) struct Raw {
     pub server: Server,
     pub limits: Limits,
     pub shutdown: Shutdown,
-    /// The connection that takes every write. With neither primary nor replicas
-    /// given: ./lancegate-data/primary.
+    /// The connection that takes every write: a LanceDB location, or another
+    /// lancegate node. With neither primary nor replicas given:
+    /// ./lancegate-data/primary.
     #[schemars(with = "Location")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub primary: Option<Location>,
@@ -46,6 +49,7 @@ pub(super) struct Raw {
     pub retention: Retention,
     pub freshness: Freshness,
     pub sessions: Sessions,
+    pub nodes: Nodes,
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,
@@ -160,7 +164,7 @@ pub(super) struct Location {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// A path (relative to the working directory), or a file, s3, s3+ddb, gs or
-    /// az URI.
+    /// az URI; or grpc://host:port for another lancegate node.
     #[schemars(required, with = "String")]
     pub uri: Option<String>,
     /// Options of the object store, by the names that LanceDB knows. The values

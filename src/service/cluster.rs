@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tonic::{Request, Response, Status};
 
-use super::api::{Api, refuse};
+use super::api::refuse;
 use crate::{
     config::ReplicaMode,
     connection::Connection,
@@ -12,23 +12,29 @@ use crate::{
         self, Error, TableName,
         view::{ConnectionState, Lag},
     },
+    node::{Node, Nodes},
     proto::v1 as pb,
+    router::Router,
     wire,
 };
 
+/// ClusterService: it is about this process, whatever else is forwarded.
+#[derive(Clone)]
+pub struct Cluster {
+    /// `None` where the primary is another node.
+    pub router: Option<Arc<Router>>,
+    pub nodes: Arc<Nodes>,
+}
+
 #[tonic::async_trait]
-impl pb::cluster_service_server::ClusterService for Api {
+impl pb::cluster_service_server::ClusterService for Cluster {
     async fn get_topology(
         &self,
         _: Request<pb::GetTopologyRequest>,
     ) -> Result<Response<pb::GetTopologyResponse>, Status> {
         Ok(Response::new(pb::GetTopologyResponse {
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
-            connections: self
-                .router
-                .connections()
-                .map(|c| self.status_of(c))
-                .collect(),
+            connections: self.connections(),
         }))
     }
 
@@ -44,13 +50,27 @@ impl pb::cluster_service_server::ClusterService for Api {
     }
 }
 
-impl Api {
+impl Cluster {
+    /// The primary, the replicas of this process, and the nodes.
+    fn connections(&self) -> Vec<pb::ConnectionStatus> {
+        let router = self.router.iter();
+        let embedded = router.flat_map(|r| r.connections().map(|c| status_of(r, c)));
+        let nodes = self.nodes.all();
+        embedded
+            .chain(nodes.iter().map(|node| node_status(node)))
+            .collect()
+    }
+
     async fn rebuild(
         &self,
         request: &pb::RebuildReplicaRequest,
     ) -> domain::Result<Vec<pb::RebuiltTable>> {
+        let router = self.router.as_ref().ok_or_else(|| Error::Precondition {
+            reason: "NOT_MANAGED",
+            message: "this server copies to no replicas: the primary is another node".into(),
+        })?;
         let named = |c: &&Arc<Connection>| **c.name() == *request.replica;
-        let replica = self.router.replicas().iter().find(named).ok_or_else(|| {
+        let replica = router.replicas().iter().find(named).ok_or_else(|| {
             Error::invalid(
                 "replica",
                 "is no replica of this server; GetTopology names them",
@@ -63,7 +83,7 @@ impl Api {
             });
         }
         let mut tables: Vec<TableName> = if request.table.is_empty() {
-            let all = self.router.primary().connection().catalog().all();
+            let all = router.primary().connection().catalog().all();
             all.keys().cloned().collect()
         } else {
             vec![TableName::parse(&request.table)?]
@@ -90,9 +110,10 @@ impl Api {
         }
         Ok(rebuilt)
     }
+}
 
-    fn status_of(&self, connection: &Connection) -> pb::ConnectionStatus {
-        let primary = self.router.primary();
+fn status_of(router: &Router, connection: &Connection) -> pb::ConnectionStatus {
+        let primary = router.primary();
         let status = connection.status();
         let mut tables = BTreeMap::new();
         for (table, entry) in connection.catalog().all().iter() {
@@ -122,11 +143,8 @@ impl Api {
             role: wire::served::role(connection.role()) as i32,
             state: state(status.state) as i32,
             state_since: Some(status.since.into()),
-            lag_versions: tables.iter().map(|t| t.lag_versions).max().unwrap_or(0),
-            lag: tables
-                .iter()
-                .filter_map(|t| t.lag)
-                .max_by_key(|d| (d.seconds, d.nanos)),
+            lag_versions: most_versions(&tables),
+            lag: most_time(&tables),
             tables,
             last_error: status
                 .last_error
@@ -135,7 +153,35 @@ impl Api {
             last_error_at: status.last_error.as_ref().map(|(_, at)| (*at).into()),
             reads_total: connection.reads(),
         }
+}
+
+/// A node, as its probes found it.
+fn node_status(node: &Node) -> pb::ConnectionStatus {
+    let status = node.status();
+    pb::ConnectionStatus {
+        name: node.name().to_string(),
+        role: wire::served::role(node.role()) as i32,
+        state: state(status.state) as i32,
+        state_since: Some(status.since.into()),
+        lag_versions: most_versions(&status.tables),
+        lag: most_time(&status.tables),
+        tables: status.tables.clone(),
+        last_error: status
+            .last_error
+            .as_ref()
+            .map_or_else(String::new, |(text, _)| text.clone()),
+        last_error_at: status.last_error.as_ref().map(|(_, at)| (*at).into()),
+        reads_total: node.reads(),
     }
+}
+
+fn most_versions(tables: &[pb::TablePosition]) -> u64 {
+    tables.iter().map(|t| t.lag_versions).max().unwrap_or(0)
+}
+
+fn most_time(tables: &[pb::TablePosition]) -> Option<prost_types::Duration> {
+    let lags = tables.iter().filter_map(|t| t.lag);
+    lags.max_by_key(|d| (d.seconds, d.nanos))
 }
 
 fn state(state: ConnectionState) -> pb::ConnectionState {

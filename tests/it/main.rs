@@ -13,6 +13,7 @@ mod freshness;
 mod killed;
 mod lifecycle;
 mod mirrored;
+mod nodes;
 mod process;
 mod processes;
 mod pruned;

@@ -34,11 +34,33 @@ const EDGES: &[(&str, &[&str])] = &[
             "config",
             "proto",
             "telemetry",
+            "node",
+            "pool",
+        ],
+    ),
+    (
+        "node",
+        &["pool", "domain", "config", "proto", "telemetry"],
+    ),
+    (
+        "gateway",
+        &[
+            "service",
+            "node",
+            "pool",
+            "wire",
+            "domain",
+            "config",
+            "proto",
+            "telemetry",
         ],
     ),
     (
         "app",
         &[
+            "gateway",
+            "node",
+            "pool",
             "service",
             "router",
             "replication",

@@ -1,0 +1,55 @@
+//! What this process serves by itself: its connections, their router, and the tasks
+//! that keep them true. There is none where the primary is another node.
+
+use std::sync::Arc;
+
+use super::{sample, tasks::Tasks};
+use crate::{
+    config::{Config, ReplicaMode},
+    connection::{Connection, Events, Primary},
+    domain::Role,
+    router::Router,
+    storage::Sessions,
+};
+
+/// Makes the connections, none of them open, and starts what opens and keeps them.
+pub(super) fn start(config: &Config, events: &Events, tasks: &Tasks) -> Option<Arc<Router>> {
+    let primary = config.primary.location()?.clone();
+    let sessions = Arc::new(Sessions::new(config.cache));
+    let connect = |role, location| Arc::new(Connection::new(role, location, events.clone()));
+    let replicas: Vec<_> = config
+        .replicas_to_serve()
+        .map(|location| connect(Role::Replica, location))
+        .collect();
+    // Also where another process copies to them.
+    let managed = config.replicas.iter().zip(&replicas);
+    let managed = managed.filter(|(location, _)| location.mode == ReplicaMode::Managed);
+    let holders = managed.map(|(_, replica)| Arc::clone(replica)).collect();
+    let primary = connect(Role::Primary, primary);
+    let primary = Arc::new(Primary::new(primary, holders));
+    let router = Arc::new(Router::new(
+        Arc::clone(&primary),
+        replicas.clone(),
+        config.freshness.clone(),
+        events.clone(),
+    ));
+    for connection in router.connections() {
+        tasks.watch(connection, &sessions, config.health);
+    }
+    let interval = config.replication.poll_interval;
+    tasks.follow(Arc::clone(&primary), events, interval);
+    let retention = config.retention.clone();
+    let copier = tasks.copier(&primary, events, config.replication, retention);
+    if config.replication.enabled {
+        tasks.spawn(copier.clone().keep_pruned());
+    }
+    for replica in &replicas {
+        tasks.keep_true(replica, &copier, events, config.replication);
+    }
+    tasks.spawn(sample::keep_sampling(
+        Arc::clone(&router),
+        sessions,
+        tasks.stop(),
+    ));
+    Some(router)
+}

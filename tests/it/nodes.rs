@@ -1,0 +1,7 @@
+//! A router in front of other lancegate nodes: every call goes through it, whatever
+//! becomes of one of them.
+
+mod contract;
+mod faults;
+mod fleet;
+mod loops;
