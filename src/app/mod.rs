@@ -119,6 +119,7 @@ impl App {
         let router = local::start(&config, &events, &tasks);
         let nodes = Arc::new(known_nodes(&config));
         tasks.know(&nodes);
+        tasks.spawn(sample::keep_counting(Arc::clone(&nodes), tasks.stop()));
         let serving = readiness::Serving {
             router: router.clone(),
             nodes: Arc::clone(&nodes),

@@ -314,8 +314,13 @@ impl<S: Inner> Course for Read<'_, S> {
             may_try: false,
             ..self.ask
         };
-        self.pick(tried, ask)
-            .or_else(|| self.primary_for_others(tried))
+        // The last attempt there is, where nodes failed so often.
+        let most = self.gateway.nodes.pool().settings().retries.max_attempts;
+        let is_last = u32::try_from(tried.len() + 1).is_ok_and(|n| n >= most);
+        let primary = || self.primary_for_others(tried);
+        let last = is_last.then(primary).flatten();
+        last.or_else(|| self.pick(tried, ask))
+            .or_else(primary)
             .or_else(|| self.fail_safe(tried))
     }
 

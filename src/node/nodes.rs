@@ -161,6 +161,19 @@ impl Nodes {
         self.primary.iter().chain(replicas.iter()).cloned().collect()
     }
 
+    /// The state of each node, by the connection of the configuration that it was
+    /// found by.
+    pub fn states(&self) -> Vec<(Arc<str>, Vec<ConnectionState>)> {
+        let primary = self.primary.iter();
+        let primary = primary.map(|node| (Arc::clone(node.group()), vec![node.state()]));
+        let known = lock(&self.known);
+        let groups = self.groups.iter().zip(known.iter()).map(|(group, known)| {
+            let states = known.iter().map(|entry| entry.node.state()).collect();
+            (Arc::clone(&group.name), states)
+        });
+        primary.chain(groups).collect()
+    }
+
     /// Whether a node answers reads. The primary does too, when no replica can.
     pub fn serve_reads(&self) -> bool {
         self.all().iter().any(|n| n.state() == ConnectionState::Up)

@@ -31,6 +31,9 @@ use crate::{
 const WRITE: &str = "lancegate.v1.WriteService";
 const SEARCH: &str = "lancegate.v1.SearchService";
 
+/// The shortest time between two probes, however much trouble there is.
+const LEAST: Duration = Duration::from_millis(100);
+
 /// Most bytes of a topology, or of the one row that is read.
 const MAX_ANSWER: usize = 64 << 20;
 
@@ -56,8 +59,15 @@ impl Prober {
                 ConnectionState::Up if failures == 0 => self.health.probe_interval,
                 _ => self.health.probe_interval.min(Duration::from_secs(1)),
             };
+            let until_then = async {
+                tokio::time::sleep(LEAST.min(pause)).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause.saturating_sub(LEAST)) => {}
+                    () = node.trouble() => {}
+                }
+            };
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = until_then => {}
                 () = stop.cancelled() => return,
             }
         }

@@ -13,7 +13,10 @@ use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use http::{Request, Response, Uri, uri::{Authority, Scheme}};
 use hyper::body::Incoming;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tonic::body::Body;
 
 use super::channels::{Channels, OnChannel, SendError};
@@ -35,6 +38,8 @@ pub struct Node {
     authority: Authority,
     status: ArcSwap<NodeStatus>,
     reads: AtomicU64,
+    /// Somebody had trouble with it: whoever probes it looks at once.
+    trouble: Notify,
     changes: watch::Sender<u64>,
 }
 
@@ -103,6 +108,7 @@ impl Node {
                 tables: Vec::new(),
             }),
             reads: AtomicU64::new(0),
+            trouble: Notify::new(),
             changes,
         }
     }
@@ -174,6 +180,12 @@ impl Node {
         let mut status = NodeStatus::clone(&self.status.load());
         status.last_error = Some((error.to_owned(), SystemTime::now()));
         self.status.store(Arc::new(status));
+        self.trouble.notify_one();
+    }
+
+    /// Wakes when somebody had trouble with it.
+    pub(super) async fn trouble(&self) {
+        self.trouble.notified().await;
     }
 
     /// Which version of a table its reads see, as the last probe found it.

@@ -12,7 +12,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 pub use grpc::{Call, code_name, method};
 pub use record::{
-    cache_bytes, connection_state, copy_finished, file_copied, freshness_waited, prune_failed,
+    cache_bytes, connection_state, copy_finished, file_copied, freshness_waited, nodes, prune_failed,
     pruned, read_finished, replica_diverged, replication_lag, request_shed, requests_in_flight,
     routed, search_finished, table_gone, table_rows, version_published,
 };
@@ -47,6 +47,7 @@ pub(crate) const READ_SECONDS: &str = "lancegate_connection_read_seconds";
 pub(crate) const FRESHNESS_WAITS: &str = "lancegate_freshness_waits_total";
 pub(crate) const FRESHNESS_WAIT_SECONDS: &str = "lancegate_freshness_wait_seconds";
 pub(crate) const CONNECTION_UP: &str = "lancegate_connection_up";
+pub(crate) const NODES: &str = "lancegate_nodes";
 
 // Replication.
 pub(crate) const LAG_VERSIONS: &str = "lancegate_replication_lag_versions";
@@ -127,6 +128,10 @@ fn describe_routing() {
         "Time that such reads waited."
     );
     describe_gauge!(CONNECTION_UP, "1 if a connection can be used, 0 if not.");
+    describe_gauge!(
+        NODES,
+        "Other nodes behind a connection of the configuration, by state: connecting, up or down."
+    );
 }
 
 fn describe_replication() {

@@ -11,7 +11,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::{
     CACHE_BYTES, CONNECTION_UP, COPIED_BYTES, COPIED_FILES, COPIES, COPY_SECONDS, DIVERGED,
-    FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, IN_FLIGHT, PRUNE_ERRORS, PRUNED_BYTES,
+    FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, IN_FLIGHT, NODES, PRUNE_ERRORS, PRUNED_BYTES,
     PRUNED_VERSIONS, PUBLISHED, READ_SECONDS, READS, ROUTED, SHED,
     handles::{ByName, Outcomes},
     labels::{Place, Tables},
@@ -178,6 +178,12 @@ pub fn freshness_waited(outcome: &'static str, elapsed: Duration) {
 pub fn connection_state(connection: &str, role: &'static str, up: bool) {
     gauge!(CONNECTION_UP, "connection" => connection.to_owned(), "role" => role)
         .set(f64::from(u8::from(up)));
+}
+
+/// How many nodes there are behind a connection of the configuration in one state, by
+/// the word of `ConnectionState::as_str`.
+pub fn nodes(connection: &str, state: &'static str, count: usize) {
+    gauge!(NODES, "connection" => connection.to_owned(), "state" => state).set(count as f64);
 }
 
 /// The copy of one table version ended.
