@@ -46,13 +46,11 @@ fn routing(criterion: &mut Criterion) {
             },
         ),
     ] {
-        let mut turn = 0;
         criterion.bench_function(&format!("{name}, {REPLICAS} replicas"), |b| {
             b.iter(|| {
-                turn += 1;
                 let request = ReadRequest {
                     table: black_box(&table),
-                    turn,
+                    ask: router.ask(),
                     need,
                 };
                 let decision = router.route(request);
@@ -105,7 +103,7 @@ async fn router(folder: &std::path::Path, table: &TableName) -> Router {
         };
         assert!(follow(&whole).await.expect("a look").is_empty());
     }
-    Router::new(primary, replicas, config.freshness, events)
+    Router::new(primary, replicas, config.freshness, config.pool, events)
 }
 
 criterion_group!(benches, routing);

@@ -13,6 +13,7 @@ pub mod connection;
 pub mod domain;
 pub mod gateway;
 pub mod node;
+pub mod pool;
 pub mod proto;
 pub mod replication;
 pub mod router;

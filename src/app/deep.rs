@@ -5,21 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arrow::datatypes::{DataType, Schema};
 use futures::future::{BoxFuture, join, join_all};
 
 use super::readiness::{SEARCH, WRITE};
 use crate::{
     connection::Connection,
-    domain::{
-        Error, Result,
-        search::{Scan, Search},
-        view::ConnectionState,
-    },
+    domain::{Error, Result, view::ConnectionState},
     node::{Node, Nodes},
     router::Router,
     service::health::HealthReporter,
-    storage::Snapshot,
     telemetry::http::{DeepCheck, Probes},
 };
 
@@ -99,54 +93,10 @@ pub(super) async fn check(connection: &Connection) -> DeepCheck {
     }
 }
 
-/// Searches the first table by name: by vector if it has a vector column, else
-/// its first row is read.
+/// Searches something there, also where the probes say that it is down.
 async fn search_something(connection: &Connection) -> Result<String> {
     if connection.state() != ConnectionState::Up {
         connection.probe().await?;
     }
-    let tables = connection.catalog().all();
-    let first = tables.iter().min_by_key(|(name, _)| *name);
-    let Some((name, entry)) = first else {
-        connection.probe().await?;
-        return Ok("no tables".into());
-    };
-    let snapshot = &entry.snapshot;
-    match vector_column(snapshot.schema()) {
-        Some((column, dimension)) => search_vector(snapshot, column, dimension).await?,
-        None => {
-            let first_row = snapshot.scan(&Scan::default(), 0, 1, 0).await?;
-            first_row.collect(usize::MAX).await?;
-        }
-    }
-    Ok(format!("searched {name} at version {}", snapshot.version()))
-}
-
-fn vector_column(schema: &Schema) -> Option<(String, usize)> {
-    schema
-        .fields()
-        .iter()
-        .find_map(|field| match field.data_type() {
-            DataType::FixedSizeList(item, size) if item.data_type() == &DataType::Float32 => {
-                Some((field.name().clone(), usize::try_from(*size).ok()?))
-            }
-            _ => None,
-        })
-}
-
-async fn search_vector(snapshot: &Snapshot, column: String, dimension: usize) -> Result<()> {
-    // Any direction but zero, which has no cosine.
-    let mut vector = vec![0.0; dimension];
-    if let Some(first) = vector.first_mut() {
-        *first = 1.0;
-    }
-    let search = Search {
-        vectors: vec![vector],
-        vector_column: Some(column.clone()),
-        limit: 1,
-        columns: Some(vec![column]),
-        ..Search::default()
-    };
-    let found = snapshot.search(search, 0).await?;
-    found.collect(usize::MAX).await.map(drop)
+    connection.search_something().await
 }

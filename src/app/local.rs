@@ -31,6 +31,7 @@ pub(super) fn start(config: &Config, events: &Events, tasks: &Tasks) -> Option<A
         Arc::clone(&primary),
         replicas.clone(),
         config.freshness.clone(),
+        config.pool.clone(),
         events.clone(),
     ));
     for connection in router.connections() {
@@ -46,6 +47,7 @@ pub(super) fn start(config: &Config, events: &Events, tasks: &Tasks) -> Option<A
     for replica in &replicas {
         tasks.keep_true(replica, &copier, events, config.replication);
     }
+    tasks.spawn(Arc::clone(&router).keep_judging(tasks.stop()));
     tasks.spawn(sample::keep_sampling(
         Arc::clone(&router),
         sessions,

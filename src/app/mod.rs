@@ -117,7 +117,7 @@ impl App {
         let tasks = Tasks::new();
         let events = Events::default();
         let router = local::start(&config, &events, &tasks);
-        let nodes = Arc::new(known_nodes(&config));
+        let nodes = Arc::new(known_nodes(&config, router.as_deref()));
         tasks.know(&nodes);
         tasks.spawn(sample::keep_counting(Arc::clone(&nodes), tasks.stop()));
         let serving = readiness::Serving {
@@ -223,7 +223,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
 }
 
 /// The other nodes of a configuration.
-fn known_nodes(config: &Config) -> Nodes {
+fn known_nodes(config: &Config, router: Option<&Router>) -> Nodes {
     let primary = match &config.primary {
         config::Primary::Embedded(_) => None,
         config::Primary::Node(node) => Some(node.clone()),
@@ -232,7 +232,11 @@ fn known_nodes(config: &Config) -> Nodes {
     let local = config.replicas.iter().map(|replica| replica.weight);
     let local = local.reduce(u32::saturating_add);
     let settings = config.pool.clone();
-    let budgets = Arc::new(Budgets::new(&settings));
+    // Shared by the process.
+    let budgets = match router {
+        Some(router) => Arc::clone(router.pool().budgets()),
+        None => Arc::new(Budgets::new(&settings)),
+    };
     let pool = Pool::new(Vec::new(), settings, budgets, rand::random(), Instant::now());
     Nodes::new(primary, config.nodes.clone(), local, pool, config.health)
 }

@@ -79,6 +79,7 @@ impl Replicator {
             Arc::clone(&primary),
             replicas.clone(),
             config.freshness.clone(),
+            config.pool.clone(),
             events.clone(),
         ));
 

@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     Cache, Config, Health, Limits, Logging, Metrics, Server, Shutdown,
+    balance::pool,
     checks::{Zero, bytes, duration},
     connections::{Connections, connections},
     fault::Faults,
@@ -41,6 +42,7 @@ pub(super) fn build_and_validate(
     let retention = retention(&raw.retention, &replication, faults);
     let freshness = freshness(&raw.freshness, faults);
     let sessions = sessions(&raw.sessions, faults);
+    let pool = pool(raw, faults);
     let health = health(&raw.health, faults);
     let cache = Cache {
         index_bytes: bytes(
@@ -81,6 +83,7 @@ pub(super) fn build_and_validate(
         retention,
         freshness,
         sessions,
+        pool,
         health,
         cache,
         logging,

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{
     Discovery, Location, NodePrimary, NodeReplica, Primary, ReplicaMode,
+    balance::zone,
     fault::Faults,
     location::{canonical, identity, storage_options},
     nodes::is_node,
@@ -25,14 +26,14 @@ pub(super) struct Connections {
 /// A connection of either kind.
 enum Place {
     Embedded(Location),
-    Node(String, Discovery),
+    Node(NodeReplica),
 }
 
 impl Place {
     fn name(&self) -> &str {
         match self {
             Place::Embedded(location) => &location.name,
-            Place::Node(name, _) => name,
+            Place::Node(node) => &node.name,
         }
     }
 }
@@ -73,6 +74,8 @@ pub(super) fn connections(
             name: primary.name.as_ref(),
             uri: primary.uri.as_ref(),
             mode: ReplicaMode::Managed,
+            weight: 1,
+            zone: "",
             storage_options: &primary.storage_options,
         },
         faults,
@@ -87,6 +90,8 @@ pub(super) fn connections(
                 name: replica.name.as_ref(),
                 uri: replica.uri.as_ref(),
                 mode: replica.mode,
+                weight: replica.weight,
+                zone: &replica.zone,
                 storage_options: &replica.storage_options,
             },
             faults,
@@ -95,19 +100,14 @@ pub(super) fn connections(
     all_differ(primary.as_ref(), &checked, faults);
     let primary = match primary {
         Some(Place::Embedded(location)) => Some(Primary::Embedded(location)),
-        Some(Place::Node(name, discovery)) => primary_node(name, discovery, &checked, faults),
+        Some(Place::Node(node)) => primary_node(node, &checked, faults),
         None => None,
     };
     let (mut replicas, mut nodes) = (Vec::new(), Vec::new());
     for place in checked {
         match place? {
             Place::Embedded(location) => replicas.push(location),
-            Place::Node(name, discovery) => nodes.push(NodeReplica {
-                name,
-                discovery,
-                weight: 1,
-                zone: None,
-            }),
+            Place::Node(node) => nodes.push(node),
         }
     }
     Some(Connections {
@@ -120,8 +120,7 @@ pub(super) fn connections(
 /// A primary that is another node: one, and what is read is at nodes too. A copy
 /// here would need the primary's files.
 fn primary_node(
-    name: String,
-    discovery: Discovery,
+    node: NodeReplica,
     replicas: &[Option<Place>],
     faults: &mut Faults,
 ) -> Option<Primary> {
@@ -133,8 +132,11 @@ fn primary_node(
             );
         }
     }
-    match discovery {
-        Discovery::Static(address) => Some(Primary::Node(NodePrimary { name, address })),
+    match node.discovery {
+        Discovery::Static(address) => Some(Primary::Node(NodePrimary {
+            name: node.name,
+            address,
+        })),
         Discovery::Dns(_) | Discovery::File(_) => {
             faults.push("primary.uri", "must be one node: write grpc://host:port");
             None
@@ -147,6 +149,8 @@ struct Written<'a> {
     name: Option<&'a String>,
     uri: Option<&'a String>,
     mode: ReplicaMode,
+    weight: u32,
+    zone: &'a str,
     storage_options: &'a BTreeMap<String, raw::StorageOption>,
 }
 
@@ -163,6 +167,8 @@ fn embedded_default(
         name: Some(name.into()),
         uri: place(name),
         mode: ReplicaMode::Managed,
+        weight: 1,
+        zone: String::new(),
         storage_options: BTreeMap::new(),
     };
     let primary = raw::Location {
@@ -184,6 +190,7 @@ fn place(
     if !(1..=63).contains(&name.len()) || !name.chars().all(fits) {
         faults.push(format!("{path}.name"), "must be 1 to 63 of a-z, 0-9 and -");
     }
+    let zone = zone(&format!("{path}.zone"), raw.zone, faults);
     let at = format!("{path}.uri");
     if let Some(uri) = raw.uri.filter(|uri| is_node(uri)) {
         if raw.mode != ReplicaMode::Managed {
@@ -195,7 +202,12 @@ fn place(
             faults.push(format!("{path}.storage_options"), problem);
         }
         let discovery = faults.ok(&at, Discovery::parse(uri))?;
-        return Some(Place::Node(name, discovery));
+        return Some(Place::Node(NodeReplica {
+            name,
+            discovery,
+            weight: raw.weight,
+            zone,
+        }));
     }
     let storage_options = storage_options(path, raw.storage_options, faults);
     let uri = match raw.uri {
@@ -209,6 +221,8 @@ fn place(
         name,
         uri,
         mode: raw.mode,
+        weight: raw.weight,
+        zone,
         storage_options,
     }))
 }
@@ -235,11 +249,11 @@ fn all_differ(primary: Option<&Place>, replicas: &[Option<Place>], faults: &mut 
                 identity(&l.uri, &l.storage_options),
                 l.mode == ReplicaMode::Shared,
             ),
-            Place::Node(_, discovery) => (discovery.to_uri(), false),
+            Place::Node(node) => (node.discovery.to_uri(), false),
         };
         if path == "primary" {
             primary_place = Some(at.clone());
-            if matches!(place, Place::Node(..)) {
+            if matches!(place, Place::Node(_)) {
                 continue;
             }
         } else if is_shared {

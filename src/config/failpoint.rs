@@ -1,5 +1,6 @@
 //! Places at which a test can end the process as if it were killed, and ways in
 //! which it can break it. In a build without debug assertions there are none.
+//! [`faults`] are reads of one connection that fail or take long.
 
 /// Ends the process if `LANCEGATE_FAILPOINT` names this place. Nothing is cleaned
 /// up, as after `kill -9`.
@@ -29,4 +30,16 @@ pub fn reached(_: &str) {}
 #[inline(always)]
 pub fn breaks(_: &str) -> bool {
     false
+}
+
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+mod faults;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+pub use faults::{read, set_faults};
+
+/// Nothing is wrong with reads in this build.
+#[cfg(not(any(debug_assertions, feature = "failpoints")))]
+#[inline(always)]
+pub async fn read(_: &str) -> crate::domain::Result<()> {
+    Ok(())
 }

@@ -6,6 +6,7 @@
 //! out what does not fit, [`build`] checks the meaning of the rest. All faults
 //! found on the way are reported together.
 
+mod balance;
 mod build;
 mod checks;
 mod connections;
@@ -25,6 +26,7 @@ mod structure;
 mod tests;
 mod units;
 
+pub use balance::{Balance, Hedging, Method, Outlier, Pool, Retries};
 pub use fault::{ConfigErrors, Fault};
 pub use freshness::{DefaultFreshness, Freshness};
 pub use nodes::{Discovery, NodeAddress, NodePrimary, NodeReplica, NodeSettings, Nodes};
@@ -55,6 +57,8 @@ pub struct Config {
     pub retention: Retention,
     pub freshness: Freshness,
     pub sessions: Sessions,
+    /// `[balance]`, `[outlier]`, `[retries]` and `[hedging]`.
+    pub pool: Pool,
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,
@@ -138,6 +142,10 @@ pub struct Location {
     pub uri: String,
     /// Who brings data there. The primary's is `Managed`, and says nothing.
     pub mode: ReplicaMode,
+    /// Its share of the reads, against the others'; at least 1.
+    pub weight: u32,
+    /// Where it is, for [`Balance::zone`].
+    pub zone: Option<String>,
     /// Passed to the object store; the values may be secrets.
     pub storage_options: BTreeMap<String, SecretString>,
 }

@@ -12,11 +12,13 @@ use super::{
     units::{ByteSize, DurationText},
 };
 
+mod balance;
 mod nodes;
 mod replication;
 mod retention;
 mod sessions;
 
+pub(super) use balance::{Balance, Hedging, Outlier, Retries};
 pub(super) use nodes::Nodes;
 pub(super) use replication::{Replica, Replication};
 pub(super) use retention::{Retention, TableRetention};
@@ -49,6 +51,10 @@ pub(super) struct Raw {
     pub retention: Retention,
     pub freshness: Freshness,
     pub sessions: Sessions,
+    pub balance: Balance,
+    pub outlier: Outlier,
+    pub retries: Retries,
+    pub hedging: Hedging,
     pub nodes: Nodes,
     pub health: Health,
     pub cache: Cache,

@@ -35,6 +35,10 @@ impl Config {
             freshness: raw_freshness(&self.freshness),
             sessions: self.sessions.to_raw(),
             nodes: self.nodes.settings.to_raw(),
+            balance: self.pool.raw_balance(),
+            outlier: self.pool.raw_outlier(),
+            retries: self.pool.raw_retries(),
+            hedging: self.pool.raw_hedging(),
             health: raw::Health {
                 probe_interval: self.health.probe_interval.into(),
                 probe_timeout: self.health.probe_timeout.into(),
@@ -96,6 +100,8 @@ fn raw_node(node: &NodeReplica) -> raw::Replica {
         name: Some(node.name.clone()),
         uri: Some(node.discovery.to_uri()),
         mode: ReplicaMode::default(),
+        weight: node.weight,
+        zone: node.zone.clone().unwrap_or_default(),
         storage_options: BTreeMap::new(),
     }
 }
@@ -113,6 +119,8 @@ fn raw_replica(location: &Location) -> raw::Replica {
         name: Some(location.name.clone()),
         uri: Some(location.uri.clone()),
         mode: location.mode,
+        weight: location.weight,
+        zone: location.zone.clone().unwrap_or_default(),
         storage_options: raw_options(location),
     }
 }

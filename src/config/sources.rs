@@ -21,11 +21,12 @@ const PREFIX: &str = "LANCEGATE_";
 
 /// Variables that begin like settings and are none: what the command line and
 /// the tests' failpoints read.
-const COMMAND_LINE: [&str; 4] = [
+const COMMAND_LINE: [&str; 5] = [
     "LANCEGATE_CONFIG",
     "LANCEGATE_DATA_DIR",
     "LANCEGATE_ADDRESS",
     "LANCEGATE_FAILPOINT",
+    "LANCEGATE_FAULTS",
 ];
 
 /// Everything that a configuration is made from.

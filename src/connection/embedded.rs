@@ -42,6 +42,7 @@ pub struct Connection {
     status: ArcSwap<Status>,
     table_errors: Mutex<HashMap<TableName, String>>,
     reads: AtomicU64,
+    probes: AtomicU64,
     loaded: AtomicBool,
     /// Counts the troubles that reads and looks had with it.
     troubles: watch::Sender<u64>,
@@ -77,6 +78,7 @@ impl Connection {
             }),
             table_errors: Mutex::default(),
             reads: AtomicU64::new(0),
+            probes: AtomicU64::new(0),
             loaded: AtomicBool::new(false),
             troubles: watch::Sender::new(0),
             orders: Orders::default(),
@@ -97,6 +99,16 @@ impl Connection {
     /// Who brings data there; says nothing of the primary.
     pub fn mode(&self) -> ReplicaMode {
         self.location.mode
+    }
+
+    /// Its share of the reads, against the other replicas'.
+    pub fn weight(&self) -> u32 {
+        self.location.weight
+    }
+
+    /// Where it is.
+    pub fn zone(&self) -> Option<&str> {
+        self.location.zone.as_deref()
     }
 
     /// What an operator asked to be done to it.
@@ -277,6 +289,16 @@ impl Connection {
     /// Reads answered since the start.
     pub fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Counts an answered probe.
+    pub(super) fn count_probe(&self) {
+        self.probes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Probes answered since the start.
+    pub fn probes_answered(&self) -> u64 {
+        self.probes.load(Ordering::Relaxed)
     }
 
     /// One version of a table: the served one if it is that, else one of the same

@@ -5,6 +5,7 @@
 //! state by the task that watches it.
 
 mod arrive;
+mod ask;
 mod catalog;
 mod embedded;
 mod events;

@@ -5,14 +5,15 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::Connection;
+use super::{Connection, ask::Rotation};
 use crate::{
     config::Health,
     domain::{Error, view::ConnectionState},
     storage::Sessions,
 };
 
-/// Probes until `stop`. A connection that is not up is probed every second at
+/// Probes until `stop`: whether the location is the same one, and whether one row
+/// can be read of one of the tables that it serves. A connection that is not up is probed every second at
 /// least: it is not serving anyway, and somebody is waiting for it.
 pub async fn watch(
     connection: Arc<Connection>,
@@ -21,10 +22,11 @@ pub async fn watch(
     stop: CancellationToken,
 ) {
     let mut failures = 0;
+    let mut rotation = Rotation::default();
     let mut troubles = connection.troubles();
     loop {
         troubles.mark_unchanged();
-        probe_once(&connection, &sessions, health, &mut failures).await;
+        probe_once(&connection, &sessions, health, &mut rotation, &mut failures).await;
         let pause = match connection.state() {
             ConnectionState::Up if failures == 0 => health.probe_interval,
             _ => health.probe_interval.min(Duration::from_secs(1)),
@@ -41,11 +43,13 @@ async fn probe_once(
     connection: &Connection,
     sessions: &Sessions,
     health: Health,
+    rotation: &mut Rotation,
     failures: &mut u32,
 ) {
     let probe = async {
         connection.open(sessions).await?;
-        connection.probe().await
+        connection.probe().await?;
+        connection.read_something(rotation).await
     };
     let outcome = timeout(health.probe_timeout, probe)
         .await
@@ -59,6 +63,7 @@ async fn probe_once(
     match outcome {
         Ok(()) => {
             *failures = 0;
+            connection.count_probe();
             if connection.set_state(ConnectionState::Up, None) {
                 tracing::info!(connection = %connection.name(), role = connection.role().as_str(), "connection is up");
             }

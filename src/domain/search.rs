@@ -1,6 +1,12 @@
 //! Reads, as checked values.
 
+use arrow::buffer::ScalarBuffer;
+
 use super::Filter;
+
+/// A query vector. Its clones share the elements: a read that is tried twice copies
+/// nothing.
+pub type Vector = ScalarBuffer<f32>;
 
 /// How the distance between two vectors is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +30,7 @@ pub enum Normalize {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Search {
     /// Query vectors, all of one length, all finite.
-    pub vectors: Vec<Vec<f32>>,
+    pub vectors: Vec<Vector>,
     /// The column to search; the only vector column when `None`.
     pub vector_column: Option<String>,
     /// The index's own when `None`.

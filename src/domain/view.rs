@@ -1,12 +1,8 @@
-//! What the router knows, and what it decided: two printable values.
+//! What is known of a connection, and what was decided: printable values.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Incarnation, Position, Role, TokenKey};
+use super::{Incarnation, Role, TokenKey};
 
 /// Whether a connection can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,24 +26,23 @@ impl ConnectionState {
     }
 }
 
-/// One connection, as the router sees it for one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectionView {
-    pub name: Arc<str>,
-    pub role: Role,
-    pub state: ConnectionState,
-    /// Where it has the asked table; `None` if it has none.
-    pub position: Option<Position>,
-    /// Until when everything that was committed is in that, where the request
-    /// needs to know.
-    pub as_of: Option<SystemTime>,
-}
-
 /// How a connection was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
     /// In turn: the `position`th of `of` usable replicas (from 1).
     RoundRobin { position: usize, of: usize },
+    /// In turn, where weights differ: it gets `weight` of each `of` reads.
+    Weighted { weight: u64, of: u64 },
+    /// It had the fewest reads running for its weight.
+    LeastRequest,
+    /// Of two at random it should answer sooner.
+    P2cPeakEwma,
+    /// It was ejected; this read shows whether it is well again.
+    Trial,
+    /// None is in rotation: rather one that is not than nobody.
+    FailSafe,
+    /// Replicas are fresh enough and none of them is in rotation: the primary.
+    NoHealthyReplica,
     /// There are no replicas.
     NoReplicas,
     /// There are replicas; none is usable for this table.
@@ -66,7 +61,12 @@ impl Policy {
     /// The word used in metric labels.
     pub fn as_str(self) -> &'static str {
         match self {
-            Policy::RoundRobin { .. } => "round_robin",
+            Policy::RoundRobin { .. } | Policy::Weighted { .. } => "round_robin",
+            Policy::LeastRequest => "least_request",
+            Policy::P2cPeakEwma => "p2c_peak_ewma",
+            Policy::Trial => "trial",
+            Policy::FailSafe => "fail_safe",
+            Policy::NoHealthyReplica => "no_healthy_replica",
             Policy::NoReplicas => "no_replicas",
             Policy::NoUsableReplica => "no_usable_replica",
             Policy::PrimaryOnly => "primary_only",
@@ -77,7 +77,34 @@ impl Policy {
     }
 }
 
-/// A routing decision. It prints as `round_robin(replica-1 2/3)`.
+/// What came before or beside an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Detour {
+    /// It is in another zone than this server.
+    pub other_zone: bool,
+    /// How many attempts failed before.
+    pub retry: u32,
+    /// It was sent beside one that took long.
+    pub hedge: bool,
+}
+
+impl fmt::Display for Detour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.other_zone {
+            f.write_str(" other_zone")?;
+        }
+        if self.retry > 0 {
+            write!(f, " retry {}", self.retry)?;
+        }
+        if self.hedge {
+            f.write_str(" hedge")?;
+        }
+        Ok(())
+    }
+}
+
+/// A routing decision. It prints as `round_robin(replica-1 2/3)`, and where another
+/// one failed before as `round_robin(replica-1 1/2 retry 1)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Index of the connection: 0 is the primary, replicas follow.
@@ -85,17 +112,18 @@ pub struct Route {
     pub name: Arc<str>,
     pub role: Role,
     pub policy: Policy,
+    pub detour: Detour,
 }
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = self.policy.as_str();
+        write!(f, "{}({}", self.policy.as_str(), self.name)?;
         match self.policy {
-            Policy::RoundRobin { position, of } => {
-                write!(f, "{word}({} {position}/{of})", self.name)
-            }
-            _ => write!(f, "{word}({})", self.name),
+            Policy::RoundRobin { position, of } => write!(f, " {position}/{of}")?,
+            Policy::Weighted { weight, of } => write!(f, " weight {weight}/{of}")?,
+            _ => {}
         }
+        write!(f, "{})", self.detour)
     }
 }
 

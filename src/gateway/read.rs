@@ -118,20 +118,20 @@ impl<'a, S: Inner> Read<'a, S> {
         match must {
             Some(policy) => self.primary(policy, None),
             None => self
-                .pick(&[], self.ask)
-                .or_else(|| self.primary_for_others(&[]))
-                .or_else(|| self.fail_safe(&[])),
+                .pick(None, self.ask)
+                .or_else(|| self.primary_for_others(None))
+                .or_else(|| self.fail_safe(None)),
         }
     }
 
     /// The next one in rotation that was not tried.
-    fn pick(&self, tried: &[Place], ask: Ask) -> Option<Place> {
+    fn pick(&self, tried: Option<&Tried<'_>>, ask: Ask) -> Option<Place> {
         let pool = self.gateway.nodes.pool();
         let pick = pool.pick(ask, Instant::now(), |m| !is_tried(tried, m));
         self.place(pick?)
     }
 
-    fn fail_safe(&self, tried: &[Place]) -> Option<Place> {
+    fn fail_safe(&self, tried: Option<&Tried<'_>>) -> Option<Place> {
         let pool = self.gateway.nodes.pool();
         let pick = pool.fail_safe(self.ask, Instant::now(), |m| !is_tried(tried, m));
         self.place(pick?)
@@ -166,8 +166,9 @@ impl<'a, S: Inner> Read<'a, S> {
 
     /// The primary in the place of those that should answer: at most so many reads
     /// at once.
-    fn primary_for_others(&self, tried: &[Place]) -> Option<Place> {
-        if self.not_primary.load(Ordering::Relaxed) || tried.iter().any(|p| !p.is_replica_node()) {
+    fn primary_for_others(&self, tried: Option<&Tried<'_>>) -> Option<Place> {
+        let was_asked = tried.is_some_and(|t| t.places().any(|p| !p.is_replica_node()));
+        if was_asked || self.not_primary.load(Ordering::Relaxed) {
             return None;
         }
         let spill = Arc::clone(&self.gateway.spilled).try_acquire_owned().ok()?;
@@ -243,9 +244,25 @@ impl Place {
     }
 }
 
-fn is_tried(tried: &[Place], member: &Arc<Member>) -> bool {
-    let of = |place: &Place| place.member().is_some_and(|m| Arc::ptr_eq(m, member));
-    tried.iter().any(of)
+/// Where a read was.
+struct Tried<'a> {
+    before: &'a [Place],
+    last: &'a Place,
+}
+
+impl Tried<'_> {
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        self.before.iter().chain([self.last])
+    }
+
+    fn has(&self, member: &Arc<Member>) -> bool {
+        let mut members = self.places().filter_map(Place::member);
+        members.any(|m| Arc::ptr_eq(m, member))
+    }
+}
+
+fn is_tried(tried: Option<&Tried<'_>>, member: &Arc<Member>) -> bool {
+    tried.is_some_and(|tried| tried.has(member))
 }
 
 /// Counts a read when its answer is over.
@@ -306,7 +323,9 @@ impl<S: Inner> Course for Read<'_, S> {
         }
     }
 
-    fn retry(&self, tried: &[Place]) -> Option<Place> {
+    async fn retry(&self, before: &[Place], last: &Place) -> Option<Place> {
+        let tried = Tried { before, last };
+        let tried = Some(&tried);
         if self.only_primary.load(Ordering::Relaxed) {
             return self.primary_for_others(tried);
         }
@@ -316,15 +335,20 @@ impl<S: Inner> Course for Read<'_, S> {
         };
         // The last attempt there is, where nodes failed so often.
         let most = self.gateway.nodes.pool().settings().retries.max_attempts;
-        let is_last = u32::try_from(tried.len() + 1).is_ok_and(|n| n >= most);
+        let is_last = u32::try_from(before.len() + 2).is_ok_and(|n| n >= most);
         let primary = || self.primary_for_others(tried);
-        let last = is_last.then(primary).flatten();
-        last.or_else(|| self.pick(tried, ask))
+        let at_last = is_last.then(primary).flatten();
+        at_last
+            .or_else(|| self.pick(tried, ask))
             .or_else(primary)
             .or_else(|| self.fail_safe(tried))
     }
 
-    fn hedge(&self, running: &Place, tried: &[Place]) -> Option<Place> {
+    fn hedge(&self, before: &[Place], running: &Place) -> Option<Place> {
+        let tried = Tried {
+            before,
+            last: running,
+        };
         let Place::Node { node: first, .. } = running else {
             return None;
         };
@@ -341,8 +365,7 @@ impl<S: Inner> Course for Read<'_, S> {
         };
         let pick = pool.pick(ask, Instant::now(), |member| {
             let node = replicas.iter().find(|n| Arc::ptr_eq(n.member(), member));
-            let another = !Arc::ptr_eq(member, first.member()) && !is_tried(tried, member);
-            another && node.is_some_and(|node| same(node))
+            !tried.has(member) && node.is_some_and(|node| same(node))
         });
         self.place(pick?)
     }

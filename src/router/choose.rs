@@ -1,18 +1,39 @@
 //! The decision: (request, view) -> route. Pure: no clock, no lock, no I/O.
 
-use std::{sync::Arc, time::Duration};
-
-use crate::domain::{
-    Error, Need, Resource, Result, Role, TableName,
-    view::{ConnectionState, ConnectionView, Policy, Route},
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
+
+use crate::{
+    domain::{
+        Error, Need, Position, Resource, Result, Role, TableName,
+        view::{ConnectionState, Detour, Policy, Route},
+    },
+    pool::{Ask, Picked, Rank, Seat, fail_safe, pick},
+};
+
+/// One connection, as the router sees it for one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionView {
+    pub name: Arc<str>,
+    pub role: Role,
+    pub state: ConnectionState,
+    /// Where it has the asked table; `None` if it has none.
+    pub position: Option<Position>,
+    /// Until when everything that was committed is in that, where the request
+    /// needs to know.
+    pub as_of: Option<SystemTime>,
+    /// How it stands among the others; says nothing of the primary.
+    pub seat: Seat,
+}
 
 /// What matters of a read for its route.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadRequest<'a> {
     pub table: &'a TableName,
-    /// Which read this is: each takes the next number.
-    pub turn: u64,
+    /// Which read this is, and how one of several is chosen.
+    pub ask: Ask,
     /// How fresh the answer must be.
     pub need: Need,
 }
@@ -24,6 +45,12 @@ pub enum Decision {
     Go(Route),
     /// There are replicas with the table, and none of them is fresh enough yet.
     Wait,
+    /// Some are fresh enough and none of those is in rotation: the primary if it may
+    /// take more of such reads, else the least bad of them.
+    Resort {
+        primary: Option<Route>,
+        replica: Option<Route>,
+    },
 }
 
 /// Whether a connection is up and has the table.
@@ -36,24 +63,35 @@ fn is_fresh(c: &ConnectionView, need: &Need) -> bool {
     c.position.is_some_and(|p| need.is_met_by(&p, c.as_of))
 }
 
+/// The replicas that may answer: up, fresh enough, and none of `tried`.
+fn candidates<'a>(
+    request: &'a ReadRequest<'_>,
+    view: &'a [ConnectionView],
+    tried: &'a [usize],
+) -> impl Iterator<Item = (usize, Seat)> + Clone {
+    let view = view.iter().enumerate();
+    let candidates = view.filter(move |(index, c)| {
+        c.role == Role::Replica
+            && is_usable(c)
+            && is_fresh(c, &request.need)
+            && !tried.contains(index)
+    });
+    candidates.map(|(index, c)| (index, c.seat))
+}
+
 /// Chooses the connection for a read: the next usable replica in turn that is
 /// fresh enough, the primary if no replica is usable at all. A replica is usable
 /// if it is up and serves the table. `view[0]` is the primary.
 pub fn choose(request: ReadRequest<'_>, view: &[ConnectionView]) -> Result<Decision> {
-    let is_candidate =
-        |c: &ConnectionView| c.role == Role::Replica && is_usable(c) && is_fresh(c, &request.need);
-    let of = view.iter().filter(|c| is_candidate(c)).count();
-    if of > 0 {
-        // `of` fits: it is at most the number of connections.
-        let position = (request.turn % of as u64) as usize;
-        let mut candidates = view.iter().enumerate().filter(|(_, c)| is_candidate(c));
-        if let Some((index, connection)) = candidates.nth(position) {
-            let policy = Policy::RoundRobin {
-                position: position + 1,
-                of,
-            };
-            return Ok(Decision::Go(route(index, connection, policy)));
-        }
+    let seats = candidates(&request, view, &[]);
+    if let Some(picked) = pick(seats.clone(), request.ask) {
+        return Ok(Decision::Go(picked_route(view, picked)));
+    }
+    if let Some(picked) = fail_safe(seats, request.ask.turn) {
+        return Ok(Decision::Resort {
+            primary: on_primary(request, view, Policy::NoHealthyReplica).ok(),
+            replica: Some(picked_route(view, picked)),
+        });
     }
     if view.iter().any(|c| c.role == Role::Replica && is_usable(c)) {
         return Ok(Decision::Wait);
@@ -63,6 +101,44 @@ pub fn choose(request: ReadRequest<'_>, view: &[ConnectionView]) -> Result<Decis
         false => Policy::NoReplicas,
     };
     on_primary(request, view, policy).map(Decision::Go)
+}
+
+/// Chooses another connection for a read that failed on those of `tried`: as fresh
+/// as was asked, and not one of them. It waits for nobody.
+pub fn choose_again(
+    request: ReadRequest<'_>,
+    view: &[ConnectionView],
+    tried: &[usize],
+) -> Decision {
+    let ask = Ask {
+        may_try: false,
+        ..request.ask
+    };
+    let seats = candidates(&request, view, tried);
+    if let Some(picked) = pick(seats.clone(), ask) {
+        return Decision::Go(picked_route(view, picked));
+    }
+    let primary = match tried.contains(&0) {
+        true => None,
+        false => on_primary(request, view, Policy::NoHealthyReplica).ok(),
+    };
+    let replica = fail_safe(seats, ask.turn).map(|picked| picked_route(view, picked));
+    Decision::Resort { primary, replica }
+}
+
+/// Chooses a second connection for a read that takes long: in rotation, and at the
+/// very same position.
+pub fn choose_beside(
+    request: ReadRequest<'_>,
+    view: &[ConnectionView],
+    tried: &[usize],
+    position: &Position,
+) -> Option<Route> {
+    let seats = candidates(&request, view, tried);
+    let same = seats.filter(|(index, seat)| {
+        seat.rank == Rank::In && view.get(*index).and_then(|c| c.position) == Some(*position)
+    });
+    pick(same, request.ask).map(|picked| picked_route(view, picked))
 }
 
 /// The primary, for a read that no replica may or can answer.
@@ -117,6 +193,19 @@ fn route(connection: usize, view: &ConnectionView, policy: Policy) -> Route {
         name: Arc::clone(&view.name),
         role: view.role,
         policy,
+        detour: Detour::default(),
+    }
+}
+
+/// The route to a picked connection. Picks are made among the view.
+fn picked_route(view: &[ConnectionView], picked: Picked) -> Route {
+    let route = route(picked.index, &view[picked.index], picked.policy);
+    Route {
+        detour: Detour {
+            other_zone: picked.other_zone,
+            ..Detour::default()
+        },
+        ..route
     }
 }
 
@@ -131,7 +220,16 @@ fn nobody(message: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Incarnation, Position};
+    use crate::{config::Method, domain::Incarnation};
+
+    fn ask(turn: u64) -> Ask {
+        Ask {
+            method: Method::RoundRobin,
+            turn,
+            roll: 0,
+            may_try: true,
+        }
+    }
 
     fn at(version: u64) -> Position {
         Position {
@@ -147,6 +245,7 @@ mod tests {
             state,
             position: (version > 0).then_some(at(version)),
             as_of: None,
+            seat: Seat::READY,
         }
     }
 
@@ -171,13 +270,39 @@ mod tests {
         let table = TableName::parse("t").unwrap();
         let request = ReadRequest {
             table: &table,
-            turn,
+            ask: ask(turn),
             need,
         };
-        choose(request, view).map(|decision| match decision {
+        choose(request, view).map(told)
+    }
+
+    fn told(decision: Decision) -> String {
+        let name = |route: Option<Route>| route.map_or("nobody".into(), |r| r.to_string());
+        match decision {
             Decision::Go(route) => route.to_string(),
             Decision::Wait => "wait".to_owned(),
-        })
+            Decision::Resort { primary, replica } => {
+                format!("{} or {}", name(primary), name(replica))
+            }
+        }
+    }
+
+    /// Where a read goes next that failed on these.
+    fn chosen_again(view: &[ConnectionView], need: Need, tried: &[usize]) -> String {
+        let table = TableName::parse("t").unwrap();
+        let request = ReadRequest {
+            table: &table,
+            ask: ask(0),
+            need,
+        };
+        told(choose_again(request, view, tried))
+    }
+
+    fn at_least(version: u64) -> Need {
+        Need {
+            position: Some(at(version)),
+            as_of: None,
+        }
     }
 
     const UP: ConnectionState = ConnectionState::Up;
@@ -227,10 +352,6 @@ mod tests {
     #[test]
     fn only_replicas_that_are_fresh_enough_are_in_turn() {
         let view = view(&[(UP, 9), (UP, 7), (UP, 8)]);
-        let at_least = |version| Need {
-            position: Some(at(version)),
-            as_of: None,
-        };
         let turns = |need| -> Vec<String> {
             (0..3)
                 .map(|turn| chosen_with(&view, turn, need).unwrap())
@@ -270,5 +391,66 @@ mod tests {
         );
         view[0].state = DOWN;
         assert!(primary_only(&view[0]).is_err());
+    }
+    #[test]
+    fn who_is_out_of_rotation_is_the_last_resort_but_never_too_stale() {
+        let mut view = view(&[(UP, 9), (UP, 8)]);
+        view[1].seat.rank = Rank::Out;
+        assert_eq!(chosen(&view, 0).unwrap(), "round_robin(r1 1/1)");
+        let need = at_least(9);
+        assert_eq!(
+            chosen_with(&view, 0, need).unwrap(),
+            "no_healthy_replica(p) or fail_safe(r0)"
+        );
+        view[0].state = DOWN;
+        assert_eq!(
+            chosen_with(&view, 0, need).unwrap(),
+            "nobody or fail_safe(r0)"
+        );
+        assert_eq!(chosen_with(&view, 0, at_least(10)).unwrap(), "wait");
+    }
+
+    #[test]
+    fn a_retry_goes_elsewhere_and_is_as_fresh() {
+        let view = view(&[(UP, 9), (UP, 7), (UP, 9)]);
+        assert_eq!(
+            chosen_again(&view, at_least(8), &[1]),
+            "round_robin(r2 1/1)"
+        );
+        assert_eq!(
+            chosen_again(&view, at_least(8), &[1, 3]),
+            "no_healthy_replica(p) or nobody"
+        );
+        assert_eq!(
+            chosen_again(&view, at_least(8), &[1, 3, 0]),
+            "nobody or nobody"
+        );
+    }
+
+    #[test]
+    fn a_hedge_is_of_the_very_same_version() {
+        let mut view = view(&[(UP, 9), (UP, 8), (UP, 9), (UP, 9)]);
+        view[4].seat.rank = Rank::Out;
+        let table = TableName::parse("t").unwrap();
+        let request = ReadRequest {
+            table: &table,
+            ask: ask(5),
+            need: Need::NOTHING,
+        };
+        let beside = |tried: &[usize]| {
+            choose_beside(request, &view, tried, &at(9)).map(|route| route.to_string())
+        };
+        assert_eq!(beside(&[1]).as_deref(), Some("round_robin(r2 1/1)"));
+        assert_eq!(beside(&[1, 3]), None);
+    }
+
+    #[test]
+    fn the_route_says_weights_and_zones() {
+        let mut view = view(&[(UP, 9), (UP, 9)]);
+        view[1].seat.weight = 300;
+        assert_eq!(chosen(&view, 0).unwrap(), "round_robin(r0 weight 3/4)");
+        view[1].seat.rank = Rank::Out;
+        view[2].seat.tier = 1;
+        assert_eq!(chosen(&view, 0).unwrap(), "round_robin(r1 1/1 other_zone)");
     }
 }

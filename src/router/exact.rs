@@ -2,29 +2,41 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::{Router, choose::primary_only, fresh::Chosen, missing::unless_gone};
 use crate::{
     connection::Connection,
     domain::{
         Error, Position, Resource, Result, TableName,
         table::VersionRef,
-        view::{ConnectionState, Policy, Route},
+        view::{ConnectionState, Detour, Policy, Route},
     },
+    pool::Ask,
     storage::Snapshot,
 };
 
 impl Router {
     /// A version of the table's present incarnation, on the next connection in
-    /// turn that has it. The primary is the last one to be asked.
-    pub(super) async fn exact(&self, table: &TableName, version: u64) -> Result<Chosen<'_>> {
-        let replicas = self.replicas();
-        let first = usize::try_from(self.next_turn()).unwrap_or(0);
-        for i in 0..replicas.len() {
-            let index = (first.wrapping_add(i)) % replicas.len();
-            let replica = &replicas[index];
-            if let Some(snapshot) = self.of_replica(replica, table, version).await {
+    /// turn that has it and is not among those that were tried. The primary is the
+    /// last one to be asked.
+    pub(super) async fn exact(
+        &self,
+        table: &TableName,
+        version: u64,
+        ask: Ask,
+        tried: &[usize],
+    ) -> Result<Chosen<'_>> {
+        for index in self.in_turn(ask) {
+            let replica = &self.replicas()[index];
+            if !tried.contains(&(index + 1))
+                && let Some(snapshot) = self.of_replica(replica, table, version).await
+            {
                 return Ok(chosen(index + 1, replica, snapshot));
             }
+        }
+        if tried.contains(&0) {
+            return Err(Error::not_found(Resource::Version, version.to_string()));
         }
         let primary = self.primary().connection();
         let view = self.look_at(primary, table, None);
@@ -42,6 +54,17 @@ impl Router {
                 Err(unless_gone(primary, table, &position, Policy::Exact, error).await)
             }
         }
+    }
+
+    /// The replicas from the one on whose turn it is; those in rotation first.
+    fn in_turn(&self, ask: Ask) -> Vec<usize> {
+        let (now, count) = (Instant::now(), self.replicas().len());
+        let slow_start = self.pool().settings().outlier.slow_start;
+        // Fits: the rest is below the number of replicas.
+        let first = (ask.turn % count.max(1) as u64) as usize;
+        let mut order: Vec<usize> = (0..count).map(|i| (first + i) % count).collect();
+        order.sort_by_key(|i| self.members()[*i].seat(now, slow_start, None).rank);
+        order
     }
 
     /// The version that a replica has, if it has it of the same table as the
@@ -100,6 +123,7 @@ fn chosen(index: usize, connection: &Arc<Connection>, snapshot: Arc<Snapshot>) -
             name: Arc::clone(connection.name()),
             role: connection.role(),
             policy: Policy::Exact,
+            detour: Detour::default(),
         },
         connection,
         snapshot,

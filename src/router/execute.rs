@@ -1,28 +1,26 @@
 //! From a decision to the connection that it names.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+use std::{sync::Arc, time::Duration};
+
+use rand::random;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
 };
 
-use tokio::sync::{Semaphore, watch};
-
 use super::{
-    ReadRequest,
-    choose::{Decision, choose, primary_only},
-    fresh::Chosen,
-    missing::unless_gone,
+    choose::{ConnectionView, primary_only},
+    fresh::Found,
+    reading::{Again, Reading},
 };
 use crate::{
     config,
-    connection::{Connection, Events, Past, Primary},
+    connection::{Connection, Events, Primary},
     domain::{
-        Freshness, Incarnation, Need, Position, Result, TableName, TokenKey,
-        view::{ConnectionView, Lag, Origin, Route, Served},
+        Freshness, Position, Result, TableName, TokenKey,
+        view::{Lag, Origin, Route, Served},
     },
+    pool::{Ask, Budgets, Member, Pool, Seat},
     storage::Snapshot,
     telemetry::metrics,
 };
@@ -31,16 +29,12 @@ use crate::{
 pub struct Router {
     primary: Arc<Primary>,
     replicas: Vec<Arc<Connection>>,
-    turn: AtomicU64,
+    /// Those of the pool: one for each replica, in the same order.
+    members: Vec<Arc<Member>>,
+    pool: Pool,
     freshness: config::Freshness,
     spilled: Semaphore,
     events: Events,
-}
-
-/// What is known of a table on the primary.
-pub(super) struct Known {
-    incarnation: Incarnation,
-    past: Past,
 }
 
 /// How fresh a read must be, and how long it may wait for that.
@@ -48,20 +42,37 @@ pub(super) struct Known {
 pub struct ReadOptions {
     pub freshness: Freshness,
     pub wait: Duration,
+    /// After it no other attempt is made.
+    pub deadline: Option<Instant>,
 }
 
 impl Router {
-    /// A router over these connections. `events` are theirs.
+    /// A router over these connections. `events` are theirs; by `settings` reads are
+    /// spread over the replicas.
     pub fn new(
         primary: Arc<Primary>,
         replicas: Vec<Arc<Connection>>,
         freshness: config::Freshness,
+        settings: config::Pool,
         events: Events,
     ) -> Self {
+        let now = Instant::now();
+        let member = |replica: &Arc<Connection>| {
+            let zone = replica.zone().map(Arc::from);
+            Arc::new(Member::new(
+                Arc::clone(replica.name()),
+                zone,
+                replica.weight(),
+                now,
+            ))
+        };
+        let members: Vec<_> = replicas.iter().map(member).collect();
+        let budgets = Arc::new(Budgets::new(&settings));
         Self {
             primary,
             replicas,
-            turn: AtomicU64::new(0),
+            pool: Pool::new(members.clone(), settings, budgets, random(), now),
+            members,
             spilled: Semaphore::new(freshness.max_spilled_reads),
             freshness,
             events,
@@ -97,67 +108,23 @@ impl Router {
         self.events.subscribe_versions()
     }
 
-    pub(super) fn next_turn(&self) -> u64 {
-        self.turn.fetch_add(1, Ordering::Relaxed)
+    /// The replicas as members: how each one stands, and the budgets of the process.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
     }
 
-    /// What is known of every connection, for a read of this table.
-    pub(super) fn view(&self, table: &TableName, need: &Need) -> Vec<ConnectionView> {
-        // Only where it is asked for, and once for all: it takes locks.
-        let known = need.as_of.and_then(|_| self.known(table));
-        self.connections()
-            .map(|c| self.look_at(c, table, known.as_ref()))
-            .collect()
+    /// One for each replica, in the same order.
+    pub(super) fn members(&self) -> &[Arc<Member>] {
+        &self.members
     }
 
-    /// What is known of a connection; how complete it is only where `known` says
-    /// what there is.
-    pub(super) fn look_at(
-        &self,
-        connection: &Connection,
-        table: &TableName,
-        known: Option<&Known>,
-    ) -> ConnectionView {
-        let position = connection.catalog().position(table);
-        let as_of = known.zip(position).and_then(|(known, at)| {
-            // Of another creation of the table nothing is known.
-            (known.incarnation == at.incarnation).then(|| known.past.complete_until(at.version))
-        });
-        ConnectionView {
-            name: Arc::clone(connection.name()),
-            role: connection.role(),
-            state: connection.state(),
-            position,
-            as_of,
-        }
+    /// Takes the next turn.
+    pub fn ask(&self) -> Ask {
+        self.pool.ask()
     }
 
-    fn known(&self, table: &TableName) -> Option<Known> {
-        Some(Known {
-            incarnation: self
-                .primary
-                .connection()
-                .catalog()
-                .position(table)?
-                .incarnation,
-            past: self.primary.past(table)?,
-        })
-    }
-
-    /// Decides where a read goes now. No I/O: what is known decides.
-    pub fn route(&self, request: ReadRequest<'_>) -> Result<Decision> {
-        choose(request, &self.view(request.table, &request.need))
-    }
-
-    pub(super) fn connection(&self, route: &Route) -> &Arc<Connection> {
-        match route.connection.checked_sub(1) {
-            Some(replica) => &self.replicas[replica],
-            None => self.primary.connection(),
-        }
-    }
-
-    /// Runs a read on a snapshot that is as fresh as asked: of the next replica
-    /// in turn that has one.
+    /// Runs a read on a snapshot that is as fresh as asked: of the next replica in
+    /// turn that has one, and of another one if that fails.
     pub async fn read<T, F, Fut>(
         &self,
         table: &TableName,
@@ -165,19 +132,35 @@ impl Router {
         read: F,
     ) -> Result<(T, Served)>
     where
-        F: FnOnce(Arc<Snapshot>) -> Fut,
-        Fut: Future<Output = Result<T>>,
+        T: Send,
+        F: Fn(Arc<Snapshot>) -> Fut + Sync,
+        Fut: Future<Output = Result<T>> + Send,
     {
-        let chosen = match &options.freshness {
-            Freshness::Bounded(bounds) => self.bounded(table, bounds, options.wait).await?,
-            Freshness::Strong => self.strong(table).await?,
+        let ask = self.ask();
+        let (first, again) = match &options.freshness {
+            Freshness::Bounded(bounds) => {
+                let Found { chosen, need } = self.bounded(table, bounds, options.wait, ask).await?;
+                (chosen, Again::Fresh(need))
+            }
+            Freshness::Strong => (self.strong(table).await?, Again::Never),
             Freshness::Exact(version) => {
                 let number = self.number_of(table, version).await?;
-                self.exact(table, number).await?
+                let first = self.exact(table, number, ask, &[]).await?;
+                (first, Again::Exact(number, None))
             }
-            Freshness::Session(position) => self.in_session(table, position).await?,
+            Freshness::Session(position) => {
+                let first = self.in_session(table, position, ask).await?;
+                (first, Again::Exact(position.version, Some(*position)))
+            }
         };
-        self.run(table, chosen, read).await
+        let reading = Reading {
+            router: self,
+            table,
+            ask,
+            again,
+            read,
+        };
+        reading.run(first, options.deadline).await
     }
 
     /// Runs a read on exactly this version: on the next replica in turn that has
@@ -186,51 +169,24 @@ impl Router {
         &self,
         table: &TableName,
         version: u64,
+        options: &ReadOptions,
         read: F,
     ) -> Result<(T, Served)>
     where
-        F: FnOnce(Arc<Snapshot>) -> Fut,
-        Fut: Future<Output = Result<T>>,
+        T: Send,
+        F: Fn(Arc<Snapshot>) -> Fut + Sync,
+        Fut: Future<Output = Result<T>> + Send,
     {
-        let chosen = self.exact(table, version).await?;
-        self.run(table, chosen, read).await
-    }
-
-    async fn run<T, F, Fut>(
-        &self,
-        table: &TableName,
-        chosen: Chosen<'_>,
-        read: F,
-    ) -> Result<(T, Served)>
-    where
-        F: FnOnce(Arc<Snapshot>) -> Fut,
-        Fut: Future<Output = Result<T>>,
-    {
-        let Chosen {
-            route,
-            connection,
-            snapshot,
-            spill: _held,
-        } = chosen;
-        metrics::routed(connection.name(), route.policy.as_str());
-        let (position, policy) = (snapshot.position(), route.policy);
-        let began = Instant::now();
-        let outcome = read(snapshot).await;
-        metrics::read_finished(connection.name(), outcome.is_ok(), began.elapsed());
-        match outcome {
-            Ok(answer) => {
-                connection.count_read();
-                Ok((answer, self.served_at(route, table, &position)))
-            }
-            Err(error) => {
-                let error = unless_gone(connection, table, &position, policy, error).await;
-                connection.forget_version(table, &position).await;
-                if error.is_connection_fault() {
-                    connection.note_error(&error);
-                }
-                Err(error)
-            }
-        }
+        let ask = self.ask();
+        let first = self.exact(table, version, ask, &[]).await?;
+        let reading = Reading {
+            router: self,
+            table,
+            ask,
+            again: Again::Exact(version, None),
+            read,
+        };
+        reading.run(first, options.deadline).await
     }
 
     /// The route of writes and table changes; fails while the primary is down.
@@ -242,6 +198,7 @@ impl Router {
             state: connection.state(),
             position: None,
             as_of: None,
+            seat: Seat::READY,
         })?;
         metrics::routed(connection.name(), route.policy.as_str());
         Ok(route)
@@ -268,7 +225,7 @@ impl Router {
         }
     }
 
-    fn served_at(&self, route: Route, table: &TableName, position: &Position) -> Served {
+    pub(super) fn served_at(&self, route: Route, table: &TableName, position: &Position) -> Served {
         Served {
             route,
             version: position.version,

@@ -20,8 +20,9 @@ use crate::{
     connection::Connection,
     domain::{
         Bounds, Error, Need, Position, Resource, Result, TableName,
-        view::{ConnectionState, Policy, Route},
+        view::{ConnectionState, Detour, Policy, Route},
     },
+    pool::Ask,
     storage::Snapshot,
     telemetry::metrics,
 };
@@ -35,6 +36,12 @@ pub(super) struct Chosen<'a> {
     pub spill: Option<SemaphorePermit<'a>>,
 }
 
+/// Where a read goes, and what another attempt would have to fulfil.
+pub(super) struct Found<'a> {
+    pub chosen: Chosen<'a>,
+    pub need: Need,
+}
+
 impl Router {
     /// A snapshot within these bounds. No I/O and no waiting where a replica in
     /// turn has one.
@@ -43,13 +50,13 @@ impl Router {
         table: &TableName,
         bounds: &Bounds,
         wait: Duration,
-    ) -> Result<Chosen<'_>> {
-        let turn = self.next_turn();
-        let request = |need| ReadRequest { table, turn, need };
+        ask: Ask,
+    ) -> Result<Found<'_>> {
+        let request = |need| ReadRequest { table, ask, need };
         let need = self.need(table, bounds);
         let first = self.decide(request(need));
         match first {
-            Ok(Some(chosen)) => return Ok(chosen),
+            Ok(Some(chosen)) => return Ok(Found { chosen, need }),
             // Nothing more to learn: nobody has it, or nobody is up.
             Err(e) if need == Need::NOTHING => return Err(e),
             Ok(None) | Err(_) => {}
@@ -78,7 +85,7 @@ impl Router {
             Err(_) => "failed",
         };
         metrics::freshness_waited(word, began.elapsed());
-        outcome
+        outcome.map(|chosen| Found { chosen, need })
     }
 
     /// The newest committed version, of the primary.
@@ -96,6 +103,7 @@ impl Router {
             name: Arc::clone(connection.name()),
             role: connection.role(),
             policy: Policy::Strong,
+            detour: Detour::default(),
         };
         Ok(Chosen {
             route,
@@ -107,23 +115,51 @@ impl Router {
 
     /// One decision, with the snapshot it is about. `None`: wait.
     fn decide(&self, request: ReadRequest<'_>) -> Result<Option<Chosen<'_>>> {
-        match self.route(request)? {
+        let decision = self.route(request)?;
+        self.taken(request, decision)
+    }
+
+    /// What a decision is about. `None`: there is nothing to go to now.
+    pub(super) fn taken(
+        &self,
+        request: ReadRequest<'_>,
+        decision: Decision,
+    ) -> Result<Option<Chosen<'_>>> {
+        match decision {
             Decision::Wait => Ok(None),
-            Decision::Go(route) => {
-                let connection = self.connection(&route);
-                let snapshot = connection.catalog().get(request.table);
-                // Swapped since the decision: only ever for a newer one, unless
-                // the table was re-created.
-                let needed = request.need.position;
-                let fits = |s: &Arc<Snapshot>| needed.is_none_or(|n| s.position().reaches(&n));
-                Ok(snapshot.filter(fits).map(|snapshot| Chosen {
-                    route,
-                    connection,
-                    snapshot,
-                    spill: None,
-                }))
+            Decision::Go(route) => Ok(self.at(request, route, None)),
+            Decision::Resort { primary, replica } => {
+                let may = self.freshness().spill_to_primary;
+                if let Some(route) = primary.filter(|_| may)
+                    && let Ok(permit) = self.spilled().try_acquire()
+                    && let Some(chosen) = self.at(request, route, Some(permit))
+                {
+                    return Ok(Some(chosen));
+                }
+                Ok(replica.and_then(|route| self.at(request, route, None)))
             }
         }
+    }
+
+    /// The snapshot at the end of a route. `None`: there is none that fits any more.
+    fn at<'a>(
+        &'a self,
+        request: ReadRequest<'_>,
+        route: Route,
+        spill: Option<SemaphorePermit<'a>>,
+    ) -> Option<Chosen<'a>> {
+        let connection = self.connection(&route);
+        let snapshot = connection.catalog().get(request.table)?;
+        // Swapped since the decision: only ever for a newer one, unless the table
+        // was re-created.
+        let needed = request.need.position;
+        let fits = needed.is_none_or(|n| snapshot.position().reaches(&n));
+        fits.then_some(Chosen {
+            route,
+            connection,
+            snapshot,
+            spill,
+        })
     }
 
     /// The primary, for a read that no replica could answer in time.
@@ -143,15 +179,8 @@ impl Router {
                 retry_after: Duration::from_millis(500),
             });
         };
-        let connection = self.connection(&route);
-        let snapshot = connection.catalog().get(table);
-        let snapshot = snapshot.ok_or_else(|| Error::not_found(Resource::Table, table.as_str()))?;
-        Ok(Chosen {
-            route,
-            connection,
-            snapshot,
-            spill: Some(permit),
-        })
+        self.at(request, route, Some(permit))
+            .ok_or_else(|| Error::not_found(Resource::Table, table.as_str()))
     }
 
     /// What the bounds mean for what is known of the table now.

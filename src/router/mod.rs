@@ -5,8 +5,13 @@ mod choose;
 mod exact;
 mod execute;
 mod fresh;
+mod keep;
 mod missing;
+mod reading;
 mod session;
+#[cfg(test)]
+mod tests;
+mod view;
 
-pub use choose::{Decision, ReadRequest, choose, primary_only};
+pub use choose::{ConnectionView, Decision, ReadRequest, choose, primary_only};
 pub use execute::{ReadOptions, Router};

@@ -10,6 +10,7 @@ use crate::{
         Error, Freshness, Position, Resource, Result, Session, TableName,
         view::{ConnectionState, Served},
     },
+    pool::Ask,
     storage::pins::{self, Pin},
 };
 
@@ -97,9 +98,10 @@ impl Router {
         &self,
         table: &TableName,
         position: &Position,
+        ask: Ask,
     ) -> Result<Chosen<'_>> {
         self.known_as(table, position)?;
-        match self.exact(table, position.version).await {
+        match self.exact(table, position.version, ask, &[]).await {
             Ok(chosen) if chosen.snapshot.position() == *position => Ok(chosen),
             Ok(_) => Err(recreated(table)),
             Err(Error::NotFound {

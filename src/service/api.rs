@@ -150,6 +150,7 @@ impl Api {
         Ok(ReadOptions {
             freshness,
             wait: configured.wait.min(time_left(extensions, &self.limits)),
+            deadline: extensions.get::<Deadline>().map(|deadline| deadline.0),
         })
     }
 
@@ -185,7 +186,7 @@ mod tests {
     use crate::{
         domain::{
             Role,
-            view::{Policy, Route},
+            view::{Detour, Policy, Route},
         },
         proto::v1::ExplainResponse,
     };
@@ -198,6 +199,7 @@ mod tests {
                 name: "primary".into(),
                 role: Role::Primary,
                 policy: Policy::NoReplicas,
+                detour: Detour::default(),
             },
             version: 1,
             lag: Lag::default(),

@@ -154,9 +154,10 @@ impl pb::search_service_server::SearchService for Api {
             let table = TableName::parse(&message.table)?;
             let filter = wire::filter::filter(message.filter, "filter", &self.limits)?;
             let depth = self.limits.max_filter_depth;
+            let filter = filter.as_ref();
             self.router
                 .read(&table, &options, |snapshot| async move {
-                    snapshot.count(filter.as_ref(), depth).await
+                    snapshot.count(filter, depth).await
                 })
                 .await
         };

@@ -13,7 +13,7 @@ impl Snapshot {
     /// The plan of a search. A hybrid search has two, one per leg.
     pub async fn explain_search(
         &self,
-        search: Search,
+        search: &Search,
         analyze: bool,
         verbose: bool,
         max_filter_depth: usize,

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field};
+use arrow::{
+    array::{ArrayRef, Float32Array},
+    datatypes::{DataType, Field},
+};
 use lancedb::{
     index::scalar::FullTextSearchQuery,
     query::{ExecutableQuery, Query, QueryBase, QueryExecutionOptions, Select, VectorQuery},
@@ -18,7 +21,7 @@ use super::{
 };
 use crate::domain::{
     Error, Resource, Result,
-    search::{Normalize, Search},
+    search::{Normalize, Search, Vector},
 };
 
 /// A search, ready to run.
@@ -35,7 +38,7 @@ pub(super) enum PreparedQuery {
 
 impl Snapshot {
     /// Runs a search; the rows come best first.
-    pub async fn search(&self, search: Search, max_filter_depth: usize) -> Result<Batches> {
+    pub async fn search(&self, search: &Search, max_filter_depth: usize) -> Result<Batches> {
         let hybrid = search.full_text.is_some() && !search.vectors.is_empty();
         let (limit, offset) = (search.limit, search.offset);
         let Prepared { query, filter } = self.prepare(search, max_filter_depth).await?;
@@ -56,7 +59,7 @@ impl Snapshot {
     /// Checks a search against the schema and says it in LanceDB's words.
     pub(super) async fn prepare(
         &self,
-        search: Search,
+        search: &Search,
         max_filter_depth: usize,
     ) -> Result<Prepared> {
         self.check_columns(search.columns.as_deref())?;
@@ -89,7 +92,8 @@ impl Snapshot {
         if search.with_row_id {
             base = base.with_row_id();
         }
-        if let Some(mut columns) = search.columns {
+        if let Some(columns) = &search.columns {
+            let mut columns = columns.clone();
             // Lance adds it anyway, and warns of that in the log of every search.
             // In a hybrid search each part has another one.
             if !hybrid {
@@ -100,9 +104,10 @@ impl Snapshot {
             }
             base = base.select(Select::Columns(columns));
         }
-        if let Some(full_text) = search.full_text {
-            base =
-                base.full_text_search(FullTextSearchQuery::new_query(full_text::fts(full_text)?));
+        if let Some(full_text) = &search.full_text {
+            base = base.full_text_search(FullTextSearchQuery::new_query(full_text::fts(
+                full_text.clone(),
+            )?));
         }
         if search.vectors.is_empty() {
             let query = PreparedQuery::Text(Box::new(base));
@@ -120,7 +125,7 @@ impl Snapshot {
                 }));
         }
         let column = self.vector_column(search.vector_column.as_deref(), &search.vectors)?;
-        let mut vectors = search.vectors.into_iter();
+        let mut vectors = search.vectors.iter().map(array);
         let invalid = |e| error::in_table(&self.name, e);
         let Some(first) = vectors.next() else {
             return Err(Error::Internal("a vector search without a vector".into()));
@@ -156,7 +161,7 @@ impl Snapshot {
     }
 
     /// The vector column to search: the named one, or the only one.
-    fn vector_column(&self, named: Option<&str>, vectors: &[Vec<f32>]) -> Result<&str> {
+    fn vector_column(&self, named: Option<&str>, vectors: &[Vector]) -> Result<&str> {
         const FIELD: &str = "query.vector_column";
         let field = match named {
             Some(name) => self
@@ -203,6 +208,11 @@ impl Snapshot {
             .iter()
             .try_for_each(|name| must_have(&self.schema, name))
     }
+}
+
+/// A query vector as LanceDB takes it, without a copy of its elements.
+fn array(vector: &Vector) -> ArrayRef {
+    Arc::new(Float32Array::new(vector.clone(), None))
 }
 
 /// Rows `offset..offset + limit`.

@@ -12,9 +12,10 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 pub use grpc::{Call, code_name, method};
 pub use record::{
-    cache_bytes, connection_state, copy_finished, file_copied, freshness_waited, nodes, prune_failed,
-    pruned, read_finished, replica_diverged, replication_lag, request_shed, requests_in_flight,
-    routed, search_finished, table_gone, table_rows, version_published,
+    attempt, cache_bytes, connection_share, connection_state, copy_finished, ejected, file_copied,
+    freshness_waited, hedged, nodes, prune_failed, pruned, read_finished, replica_diverged,
+    replication_lag, request_shed, requests_in_flight, retried, routed, search_finished,
+    table_gone, table_rows, version_published,
 };
 pub use recorder::{MetricsError, Recorder, install};
 
@@ -49,6 +50,13 @@ pub(crate) const FRESHNESS_WAIT_SECONDS: &str = "lancegate_freshness_wait_second
 pub(crate) const CONNECTION_UP: &str = "lancegate_connection_up";
 pub(crate) const NODES: &str = "lancegate_nodes";
 
+// What hides a fault.
+pub(crate) const ATTEMPTS: &str = "lancegate_read_attempts_total";
+pub(crate) const RETRIES: &str = "lancegate_read_retries_total";
+pub(crate) const HEDGES: &str = "lancegate_read_hedges_total";
+pub(crate) const EJECTIONS: &str = "lancegate_ejections_total";
+pub(crate) const SHARE: &str = "lancegate_connection_share";
+
 // Replication.
 pub(crate) const LAG_VERSIONS: &str = "lancegate_replication_lag_versions";
 pub(crate) const LAG_SECONDS: &str = "lancegate_replication_lag_seconds";
@@ -72,6 +80,7 @@ pub(crate) const BUILD_INFO: &str = "lancegate_build_info";
 fn describe() {
     describe_grpc();
     describe_routing();
+    describe_attempts();
     describe_replication();
     describe_store();
     describe_gauge!(
@@ -131,6 +140,26 @@ fn describe_routing() {
     describe_gauge!(
         NODES,
         "Other nodes behind a connection of the configuration, by state: connecting, up or down."
+    );
+}
+
+fn describe_attempts() {
+    describe_counter!(
+        ATTEMPTS,
+        "Attempts at reads: the first ones, retries and hedges."
+    );
+    describe_counter!(
+        RETRIES,
+        "Reads that failed and might have been retried, by what became of them: answered, given_up (attempts or time used up), nobody_left or no_budget."
+    );
+    describe_counter!(
+        HEDGES,
+        "Slow reads that might have been sent twice, by what became of the second one: won, lost or no_budget."
+    );
+    describe_counter!(EJECTIONS, "Ejections of a connection, by reason.");
+    describe_gauge!(
+        SHARE,
+        "How much of its share of the reads a connection gets: 1 in rotation, less while it starts slowly, 0 out of it."
     );
 }
 

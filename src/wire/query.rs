@@ -13,7 +13,7 @@ use crate::{
     config::Limits,
     domain::{
         Error, Result,
-        search::{Distance, Normalize, Ordering, Scan, Search},
+        search::{Distance, Normalize, Ordering, Scan, Search, Vector},
     },
     proto::v1 as pb,
 };
@@ -227,8 +227,8 @@ fn check_bounds(query: &pb::Query, faults: &mut Faults) {
     }
 }
 
-fn vectors(vectors: Vec<pb::Vector>, limits: &Limits, faults: &mut Faults) -> Vec<Vec<f32>> {
-    let mut found: Vec<Vec<f32>> = Vec::with_capacity(vectors.len());
+fn vectors(vectors: Vec<pb::Vector>, limits: &Limits, faults: &mut Faults) -> Vec<Vector> {
+    let mut found: Vec<Vector> = Vec::with_capacity(vectors.len());
     for (i, vector) in vectors.into_iter().enumerate() {
         let path = format!("query.vectors[{i}]");
         let Some(vector) = faults.keep(query_vector(vector, &path, limits)) else {
@@ -240,7 +240,7 @@ fn vectors(vectors: Vec<pb::Vector>, limits: &Limits, faults: &mut Faults) -> Ve
             let fault = format!("has {} elements, another has {}", vector.len(), first.len());
             faults.add(path, fault);
         }
-        found.push(vector);
+        found.push(vector.into());
     }
     found
 }

@@ -68,8 +68,8 @@ pub fn decode_rows(
 
 /// Reads the keys of a Get: typed rows with one value for each of `columns`. Paths
 /// begin with `keys`.
-pub fn decode_key_batch(keys: Vec<pb::Row>, columns: Vec<Field>) -> Result<RecordBatch> {
-    batch(&keys, Arc::new(Schema::new(columns)), "keys")
+pub fn decode_key_batch(keys: &[pb::Row], columns: Vec<Field>) -> Result<RecordBatch> {
+    batch(keys, Arc::new(Schema::new(columns)), "keys")
 }
 
 /// Writes the rows of an answer. Every batch has this schema.

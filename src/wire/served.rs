@@ -75,7 +75,7 @@ mod tests {
     use super::*;
     use crate::domain::{
         Incarnation, TokenKey,
-        view::{Lag, Origin, Policy, Route},
+        view::{Detour, Lag, Origin, Policy, Route},
     };
 
     #[test]
@@ -86,6 +86,7 @@ mod tests {
                 name: "replica-2".into(),
                 role: Role::Replica,
                 policy: Policy::RoundRobin { position: 2, of: 3 },
+                detour: Detour::default(),
             },
             version: 17,
             lag: Lag {

@@ -36,6 +36,7 @@ fn options(freshness: Freshness) -> ReadOptions {
     ReadOptions {
         freshness,
         wait: Duration::from_secs(5),
+        deadline: None,
     }
 }
 

@@ -15,18 +15,27 @@ const EDGES: &[(&str, &[&str])] = &[
     ("wire", &["domain", "config", "proto"]),
     ("storage", &["domain", "config"]),
     ("connection", &["storage", "domain", "config"]),
+    ("pool", &["domain", "config", "telemetry"]),
     (
         "replication",
         &["connection", "storage", "domain", "config", "telemetry"],
     ),
     (
         "router",
-        &["connection", "storage", "domain", "config", "telemetry"],
+        &[
+            "pool",
+            "connection",
+            "storage",
+            "domain",
+            "config",
+            "telemetry",
+        ],
     ),
     (
         "service",
         &[
             "router",
+            "pool",
             "connection",
             "storage",
             "wire",
@@ -63,6 +72,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "pool",
             "service",
             "router",
+            "pool",
             "replication",
             "connection",
             "storage",

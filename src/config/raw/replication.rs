@@ -31,11 +31,22 @@ pub(in crate::config) struct Replica {
     /// primary's own location.
     #[serde(default)]
     pub mode: ReplicaMode,
+    /// Its share of the reads, against the weights of the others.
+    #[schemars(range(min = 1, max = 1_000))]
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// Where it is; empty: in the zone of this server. See balance.zone.
+    #[serde(default)]
+    pub zone: String,
     /// Options of the object store, by the names that LanceDB knows. The values
     /// are treated as secrets. With "_file" after its name an option is read
     /// from that file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub storage_options: BTreeMap<String, StorageOption>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// How replicas are kept true to the primary.

@@ -206,10 +206,10 @@ impl Outcome {
 
 async fn answer(snapshot: &Snapshot, search: &Search, vector: Vec<f32>) -> Result<Vec<Hit>> {
     let search = Search {
-        vectors: vec![vector],
+        vectors: vec![vector.into()],
         ..search.clone()
     };
-    let rows = snapshot.search(search, 0).await?;
+    let rows = snapshot.search(&search, 0).await?;
     hits(&rows.collect(usize::MAX).await?)
 }
 

@@ -27,6 +27,7 @@ impl Api {
         let table = TableName::parse(table)?;
         let search = wire::query::search(query, &self.limits)?;
         let (depth, most) = (self.limits.max_filter_depth, self.limits.max_response_bytes);
+        let search = &search;
         self.router
             .read(&table, options, |snapshot| async move {
                 snapshot.search(search, depth).await?.collect(most).await
@@ -43,6 +44,7 @@ impl Api {
         let table = TableName::parse(table)?;
         let search = wire::query::search(query, &self.limits)?;
         let depth = self.limits.max_filter_depth;
+        let search = &search;
         self.router
             .read(&table, options, |snapshot| async move {
                 snapshot.search(search, depth).await
@@ -63,9 +65,11 @@ impl Api {
         let token = PageToken::decode(&request.page_token, print)?;
         let scan = wire::query::scan(request.query, "query", &self.limits)?;
         let (depth, most) = (self.limits.max_filter_depth, self.limits.max_response_bytes);
+        let scan = &scan;
         let page = |snapshot: Arc<Snapshot>, offset| async move {
-            scan_page(&snapshot, &scan, offset, size, print, depth, most).await
+            scan_page(&snapshot, scan, offset, size, print, depth, most).await
         };
+        let page = &page;
         let Some(token) = token else {
             return self
                 .router
@@ -74,7 +78,7 @@ impl Api {
         };
         let outcome = self
             .router
-            .read_at(&table, token.version, |snapshot| async move {
+            .read_at(&table, token.version, options, |snapshot| async move {
                 if commit_nanos(&snapshot) != token.commit_nanos {
                     // An earlier table of this name: its versions are gone.
                     return Err(Error::not_found(Resource::Version, "of the page token"));
@@ -117,11 +121,12 @@ impl Api {
         }
         let row_id = request.with_row_id;
         let most = self.limits.max_response_bytes;
+        let (keys, key_columns, columns) = (&keys, &key_columns, columns.as_deref());
         self.router
             .read(&table, options, |snapshot| async move {
-                let fields = snapshot.key_fields(&key_columns)?;
+                let fields = snapshot.key_fields(key_columns)?;
                 let keys = wire::rows::decode_key_batch(keys, fields)?;
-                snapshot.get(&keys, columns.as_deref(), row_id, most).await
+                snapshot.get(&keys, columns, row_id, most).await
             })
             .await
     }
@@ -137,7 +142,7 @@ impl Api {
         let (analyze, verbose) = (request.analyze, request.verbose);
         match request.target {
             Some(Target::Query(query)) => {
-                let search = wire::query::search(Some(query), &self.limits)?;
+                let search = &wire::query::search(Some(query), &self.limits)?;
                 self.router
                     .read(&table, options, |snapshot| async move {
                         snapshot
@@ -147,10 +152,10 @@ impl Api {
                     .await
             }
             Some(Target::Scan(scan)) => {
-                let scan = wire::query::scan(Some(scan), "scan", &self.limits)?;
+                let scan = &wire::query::scan(Some(scan), "scan", &self.limits)?;
                 self.router
                     .read(&table, options, |snapshot| async move {
-                        snapshot.explain_scan(&scan, analyze, verbose, depth).await
+                        snapshot.explain_scan(scan, analyze, verbose, depth).await
                     })
                     .await
             }

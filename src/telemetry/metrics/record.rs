@@ -10,9 +10,9 @@ use std::{
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::{
-    CACHE_BYTES, CONNECTION_UP, COPIED_BYTES, COPIED_FILES, COPIES, COPY_SECONDS, DIVERGED,
-    FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, IN_FLIGHT, NODES, PRUNE_ERRORS, PRUNED_BYTES,
-    PRUNED_VERSIONS, PUBLISHED, READ_SECONDS, READS, ROUTED, SHED,
+    ATTEMPTS, CACHE_BYTES, CONNECTION_UP, COPIED_BYTES, COPIED_FILES, COPIES, COPY_SECONDS,
+    DIVERGED, EJECTIONS, FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, HEDGES, IN_FLIGHT, NODES, PRUNE_ERRORS,
+    PRUNED_BYTES, PRUNED_VERSIONS, PUBLISHED, READ_SECONDS, READS, RETRIES, ROUTED, SHARE, SHED,
     handles::{ByName, Outcomes},
     labels::{Place, Tables},
     rollup::{Largest, Sum},
@@ -26,6 +26,7 @@ struct State {
     other: Mutex<Other>,
     in_flight: Gauge,
     shed: Counter,
+    attempts: Outcomes,
 }
 
 /// The numbers of the tables that share a label.
@@ -79,6 +80,7 @@ pub(super) fn start(max_table_labels: usize) {
             other: Mutex::default(),
             in_flight: gauge!(IN_FLIGHT),
             shed: counter!(SHED),
+            attempts: Outcomes::new(|kind| counter!(ATTEMPTS, "kind" => kind)),
         };
         state.in_flight.set(0.0);
         state.shed.increment(0);
@@ -165,6 +167,35 @@ pub fn read_finished(connection: &str, ok: bool, elapsed: Duration) {
         connection.reads.count(if ok { "ok" } else { "error" });
         connection.read_seconds.record(elapsed);
     }
+}
+
+/// An attempt at a read begins: `first`, `retry` or `hedge`.
+pub fn attempt(kind: &'static str) {
+    if let Some(state) = STATE.get() {
+        state.attempts.count(kind);
+    }
+}
+
+/// A read failed on a connection, and was or was not tried elsewhere. `outcome` is
+/// `answered`, `given_up`, `nobody_left` or `no_budget`.
+pub fn retried(outcome: &'static str) {
+    counter!(RETRIES, "outcome" => outcome).increment(1);
+}
+
+/// A read took long, and was or was not sent twice. `outcome` is `won`, `lost` or
+/// `no_budget`.
+pub fn hedged(outcome: &'static str) {
+    counter!(HEDGES, "outcome" => outcome).increment(1);
+}
+
+/// A connection was ejected, by the word of `Why::as_str`.
+pub fn ejected(connection: &str, why: &'static str) {
+    counter!(EJECTIONS, "connection" => connection.to_owned(), "reason" => why).increment(1);
+}
+
+/// How much of its share of the reads a connection gets, in percent.
+pub fn connection_share(connection: &str, percent: u32) {
+    gauge!(SHARE, "connection" => connection.to_owned()).set(f64::from(percent) / 100.0);
 }
 
 /// A read that found no replica fresh enough at first went on. `outcome` is

@@ -131,7 +131,7 @@ fn faults_of_all_columns_are_reported_with_their_rows() {
         ["rows.typed.rows[1].values"]
     );
     let keys = decode_key_batch(
-        vec![
+        &[
             Row {
                 values: vec![int(1)],
             },

@@ -21,7 +21,7 @@ use crate::{
     config::Limits,
     domain::{
         Role,
-        view::{Lag, Policy, Route, Served},
+        view::{Detour, Lag, Policy, Route, Served},
     },
     proto::v1::{
         CloseSessionRequest, CloseSessionResponse, CountRequest, CountResponse, ExplainRequest,
@@ -217,6 +217,7 @@ impl SearchService for Obedient {
                 name: "replica-1".into(),
                 role: Role::Replica,
                 policy: Policy::RoundRobin { position: 1, of: 2 },
+                detour: Detour::default(),
             },
             version: 42,
             lag: Lag::default(),

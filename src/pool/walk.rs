@@ -1,0 +1,317 @@
+//! The walk from one member to another until an attempt is answered.
+//!
+//! An attempt is followed by another one only where its failure allows it, within
+//! the deadline, as long as the budget of the process has something left, and at most
+//! so many times. Nobody is asked twice while another one is left: that is for the
+//! [`Course`] to see to, which also knows what else a place has to fulfil.
+
+use std::{future::pending, pin::pin, time::Duration};
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{Attempt, Course, Outcome, Pool};
+use crate::{domain::view::Detour, telemetry::metrics};
+
+/// How a walk ended: where, and how many attempts came before.
+#[derive(Debug)]
+pub struct Walked<C: Course> {
+    pub place: C::Place,
+    pub outcome: Result<C::Answer, C::Error>,
+    pub detour: Detour,
+    /// Attempts that were made, hedges included.
+    pub attempts: u32,
+}
+
+/// Walks. `deadline` ends it before another attempt, not during one: whoever waits
+/// for the answer drops the walk.
+pub async fn walk<C: Course>(
+    pool: &Pool,
+    course: &C,
+    first: C::Place,
+    deadline: Option<Instant>,
+) -> Walked<C> {
+    pool.budgets().deposit();
+    let mut walk = Walk {
+        pool,
+        course,
+        deadline,
+        left: pool.settings().retries.max_attempts.saturating_sub(1),
+        retries: 0,
+        hedges: 0,
+        before: Vec::new(),
+    };
+    let mut place = first;
+    loop {
+        match walk.step(place).await {
+            Step::Done(walked) => return walked,
+            Step::On(next) => place = next,
+        }
+    }
+}
+
+/// A walk under way.
+struct Walk<'a, C: Course> {
+    pool: &'a Pool,
+    course: &'a C,
+    deadline: Option<Instant>,
+    /// Attempts that may follow.
+    left: u32,
+    retries: u32,
+    hedges: u32,
+    /// Where it was before.
+    before: Vec<C::Place>,
+}
+
+enum Step<C: Course> {
+    Done(Walked<C>),
+    On(C::Place),
+}
+
+/// How an attempt ended, or two of which the second is a hedge.
+enum End<C: Course> {
+    First(Result<C::Answer, C::Error>),
+    /// The member left the rotation meanwhile, and there is another one.
+    Left(C::Place),
+    /// The hedge decided; the first one was cancelled or had failed.
+    Hedge(C::Place, Result<C::Answer, C::Error>),
+}
+
+impl<C: Course> Walk<'_, C> {
+    async fn step(&mut self, place: C::Place) -> Step<C> {
+        metrics::attempt(match self.retries {
+            0 => "first",
+            _ => "retry",
+        });
+        let end = self.attempt(&place).await;
+        let (place, outcome, hedge) = match end {
+            End::First(outcome) => (place, outcome, false),
+            End::Hedge(hedge, outcome) => {
+                self.before.push(place);
+                (hedge, outcome, true)
+            }
+            End::Left(next) => {
+                self.before.push(place);
+                self.retries += 1;
+                return Step::On(next);
+            }
+        };
+        let detour = self.detour(hedge);
+        let error = match outcome {
+            Ok(answer) => {
+                if self.retries > 0 {
+                    metrics::retried("answered");
+                }
+                return self.done(place, Ok(answer), detour);
+            }
+            Err(error) => error,
+        };
+        let verdict = self.course.verdict(&error);
+        if !verdict.retry {
+            return self.done(place, Err(error), detour);
+        }
+        match self.next(&place, verdict.pushback).await {
+            Some(next) => {
+                self.before.push(place);
+                self.retries += 1;
+                Step::On(next)
+            }
+            None => self.done(place, Err(error), detour),
+        }
+    }
+
+    fn done(
+        &self,
+        place: C::Place,
+        outcome: Result<C::Answer, C::Error>,
+        detour: Detour,
+    ) -> Step<C> {
+        Step::Done(Walked {
+            place,
+            outcome,
+            detour,
+            attempts: 1 + self.retries + self.hedges,
+        })
+    }
+
+    fn detour(&self, hedge: bool) -> Detour {
+        Detour {
+            retry: self.retries,
+            hedge,
+            ..Detour::default()
+        }
+    }
+
+    /// Runs one attempt, and a hedge beside it where that is due.
+    async fn attempt(&mut self, place: &C::Place) -> End<C> {
+        let (course, pool) = (self.course, self.pool);
+        let member = course.member(place);
+        let mut running = member.map(|m| m.start(Instant::now()));
+        let mut run = pin!(course.run(place, self.detour(false)));
+        let mut left = pin!(async {
+            match member {
+                Some(member) => member.left().await,
+                None => pending().await,
+            }
+        });
+        let hedging = pool.settings().hedging;
+        let mut slow = pin!(async {
+            match hedging.enabled {
+                true => sleep(hedging.delay).await,
+                false => pending().await,
+            }
+        });
+        let (mut may_leave, mut may_hedge) = (true, true);
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut run => {
+                    self.finish(running.take(), &outcome);
+                    return End::First(outcome);
+                }
+                () = &mut left, if may_leave => {
+                    may_leave = false;
+                    let next = tokio::select! {
+                        biased;
+                        outcome = &mut run => {
+                            self.finish(running.take(), &outcome);
+                            return End::First(outcome);
+                        }
+                        next = self.elsewhere(place) => next,
+                    };
+                    // Where nobody else may be asked, it may still answer.
+                    if let Some(next) = next {
+                        if let Some(running) = running.take() {
+                            pool.finish(running, Outcome::Fault, Instant::now());
+                        }
+                        return End::Left(next);
+                    }
+                }
+                () = &mut slow, if may_hedge => {
+                    may_hedge = false;
+                    let Some(second) = self.second(place) else { continue };
+                    return self.race(run.as_mut(), running.take(), second).await;
+                }
+            }
+        }
+    }
+
+    /// Runs the first attempt on beside a hedge. Who answers first wins, and the
+    /// other one is dropped; a failure that another one may undo waits for that.
+    async fn race(
+        &mut self,
+        mut first: std::pin::Pin<&mut impl Future<Output = Result<C::Answer, C::Error>>>,
+        mut first_running: Option<Attempt>,
+        second: C::Place,
+    ) -> End<C> {
+        metrics::attempt("hedge");
+        self.hedges += 1;
+        self.left = self.left.saturating_sub(1);
+        let course = self.course;
+        let mut second_running = course.member(&second).map(|m| m.start(Instant::now()));
+        let (mut first_failed, mut second_failed) = (None, None);
+        let won = {
+            let mut run = pin!(course.run(&second, self.detour(true)));
+            loop {
+                tokio::select! {
+                    biased;
+                    outcome = &mut first, if first_failed.is_none() => {
+                        self.finish(first_running.take(), &outcome);
+                        if self.decides(&outcome) || second_failed.is_some() {
+                            metrics::hedged("lost");
+                            return End::First(outcome);
+                        }
+                        first_failed = Some(outcome);
+                    }
+                    outcome = &mut run, if second_failed.is_none() => {
+                        self.finish(second_running.take(), &outcome);
+                        if self.decides(&outcome) || first_failed.is_some() {
+                            break outcome;
+                        }
+                        second_failed = Some(outcome);
+                    }
+                }
+            }
+        };
+        metrics::hedged(match won.is_ok() {
+            true => "won",
+            false => "lost",
+        });
+        End::Hedge(second, won)
+    }
+
+    fn decides(&self, outcome: &Result<C::Answer, C::Error>) -> bool {
+        match outcome {
+            Ok(_) => true,
+            Err(error) => !self.course.verdict(error).retry,
+        }
+    }
+
+    fn finish(&self, running: Option<Attempt>, outcome: &Result<C::Answer, C::Error>) {
+        let Some(running) = running else { return };
+        let outcome = match outcome {
+            Ok(_) => Outcome::Ok,
+            Err(error) => self.course.verdict(error).outcome,
+        };
+        self.pool.finish(running, outcome, Instant::now());
+    }
+
+    /// Where the hedge of an attempt goes, if there may be one.
+    fn second(&mut self, place: &C::Place) -> Option<C::Place> {
+        if self.left == 0 {
+            return None;
+        }
+        let second = self.course.hedge(&self.before, place)?;
+        if self.pool.budgets().hedges.withdraw(Instant::now()) {
+            return Some(second);
+        }
+        metrics::hedged("no_budget");
+        None
+    }
+
+    /// Where the next attempt goes, if there may be one.
+    async fn next(&mut self, last: &C::Place, pushback: Duration) -> Option<C::Place> {
+        let now = Instant::now();
+        if self.left == 0 || !self.in_time(now) {
+            metrics::retried("given_up");
+            return None;
+        }
+        if let Some(next) = self.course.retry(&self.before, last).await {
+            return self.pay(next);
+        }
+        let again = now + pushback;
+        let Some(next) = self
+            .course
+            .again(&self.before, last)
+            .filter(|_| self.in_time(again))
+        else {
+            metrics::retried("nobody_left");
+            return None;
+        };
+        let next = self.pay(next)?;
+        sleep_until(again).await;
+        Some(next)
+    }
+
+    /// Where an attempt goes on whose member left the rotation.
+    async fn elsewhere(&mut self, last: &C::Place) -> Option<C::Place> {
+        if self.left == 0 || !self.in_time(Instant::now()) {
+            return None;
+        }
+        let next = self.course.retry(&self.before, last).await?;
+        self.pay(next)
+    }
+
+    fn in_time(&self, at: Instant) -> bool {
+        self.deadline.is_none_or(|deadline| at < deadline)
+    }
+
+    /// Takes the place, if the budget has something left.
+    fn pay(&mut self, next: C::Place) -> Option<C::Place> {
+        if self.pool.budgets().retries.withdraw(Instant::now()) {
+            self.left -= 1;
+            return Some(next);
+        }
+        metrics::retried("no_budget");
+        None
+    }
+}

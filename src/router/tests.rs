@@ -1,0 +1,3 @@
+//! The router as a whole, without any storage.
+
+mod simulation;
