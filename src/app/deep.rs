@@ -54,8 +54,7 @@ impl Probes for ServerProbes {
             let local = self.router.iter().flat_map(|r| r.connections());
             let nodes = self.nodes.all();
             let nodes = nodes.iter().map(|node| check_node(&self.nodes, node));
-            let (mut all, nodes) =
-                join(join_all(local.map(|c| check(c))), join_all(nodes)).await;
+            let (mut all, nodes) = join(join_all(local.map(|c| check(c))), join_all(nodes)).await;
             all.extend(nodes);
             all
         })

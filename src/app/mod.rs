@@ -237,7 +237,13 @@ fn known_nodes(config: &Config, router: Option<&Router>) -> Nodes {
         Some(router) => Arc::clone(router.pool().budgets()),
         None => Arc::new(Budgets::new(&settings)),
     };
-    let pool = Pool::new(Vec::new(), settings, budgets, rand::random(), Instant::now());
+    let pool = Pool::new(
+        Vec::new(),
+        settings,
+        budgets,
+        rand::random(),
+        Instant::now(),
+    );
     Nodes::new(primary, config.nodes.clone(), local, pool, config.health)
 }
 

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    connection::Events, node::Nodes, router::Router, service::health::HealthReporter,
-};
+use crate::{connection::Events, node::Nodes, router::Router, service::health::HealthReporter};
 
 /// The services that reads need.
 pub const SEARCH: &str = "lancegate.v1.SearchService";

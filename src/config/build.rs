@@ -66,7 +66,8 @@ pub(super) fn build_and_validate(
         nodes,
     } = connections?;
     if retention.enabled && primary.location().is_none() {
-        let problem = "needs a primary whose location this process opens: another node prunes its own";
+        let problem =
+            "needs a primary whose location this process opens: another node prunes its own";
         faults.push("retention.enabled", problem);
     }
     Some(Config {

@@ -179,12 +179,7 @@ fn embedded_default(
     Some((primary, vec![replica("replica-1"), replica("replica-2")]))
 }
 
-fn place(
-    path: &str,
-    default_name: String,
-    raw: Written<'_>,
-    faults: &mut Faults,
-) -> Option<Place> {
+fn place(path: &str, default_name: String, raw: Written<'_>, faults: &mut Faults) -> Option<Place> {
     let name = raw.name.cloned().unwrap_or(default_name);
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !(1..=63).contains(&name.len()) || !name.chars().all(fits) {

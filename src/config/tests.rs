@@ -138,7 +138,10 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     assert!(!config.server.reflection);
     assert_eq!(config.limits.max_limit, 3);
     assert_eq!(config.cache.index_bytes, 12345);
-    assert_eq!(config.primary.location().unwrap().uri, "file:///elsewhere/primary");
+    assert_eq!(
+        config.primary.location().unwrap().uri,
+        "file:///elsewhere/primary"
+    );
 }
 
 #[test]

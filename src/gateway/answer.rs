@@ -266,7 +266,13 @@ fn trailers_of(status: &Status) -> HeaderMap {
 
 /// A head for an answer that is sent on: as the node's, but for what is of the hop.
 pub(super) fn head(mut response: Response<()>) -> Response<()> {
-    for name in ["connection", "content-length", "date", "keep-alive", "transfer-encoding"] {
+    for name in [
+        "connection",
+        "content-length",
+        "date",
+        "keep-alive",
+        "transfer-encoding",
+    ] {
         response.headers_mut().remove(name);
     }
     *response.version_mut() = http::Version::HTTP_2;
@@ -311,11 +317,14 @@ mod tests {
 
     #[test]
     fn who_answered_is_put_behind_the_first_message_however_it_is_cut() {
-        let more = encode_field(2, &pb::Served {
-            connection: "nodes@a:1/replica-1".into(),
-            route: "node(nodes@a:1) > round_robin(replica-1 1/2)".into(),
-            ..Default::default()
-        });
+        let more = encode_field(
+            2,
+            &pb::Served {
+                connection: "nodes@a:1/replica-1".into(),
+                route: "node(nodes@a:1) > round_robin(replica-1 1/2)".into(),
+                ..Default::default()
+            },
+        );
         let bytes = [frame(&chunk("replica-1"), 0), frame(&chunk("second"), 0)].concat();
         for size in 1..=bytes.len() {
             let out = passed(&bytes, size, &more);

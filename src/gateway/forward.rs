@@ -151,13 +151,20 @@ impl Call {
             way.node.note_error(&error.to_string());
             let in_doubt = matches!(error, SendError::Lost(_));
             let status = unreachable(name, &error);
-            Box::new(Failure::of(status, Verdict::Elsewhere { blame: true }, in_doubt))
+            Box::new(Failure::of(
+                status,
+                Verdict::Elsewhere { blame: true },
+                in_doubt,
+            ))
         };
         let Answer { response, call } = way.node.send(self.request(body)).await.map_err(lost)?;
         let (head, mut rest) = response.into_parts();
         if head.status != StatusCode::OK {
             // Of something on the way that speaks no gRPC.
-            let text = format!("node '{name}' answered with HTTP status {}", head.status.as_u16());
+            let text = format!(
+                "node '{name}' answered with HTTP status {}",
+                head.status.as_u16()
+            );
             return Err(Box::new(Failure::of(
                 super::verdict::not_grpc(text),
                 Verdict::Elsewhere { blame: true },
@@ -223,7 +230,12 @@ impl Call {
 
     /// A status that is no success. The whole answer is passed on if nobody does
     /// better; one that had begun has no message then, as gRPC wants it.
-    pub(super) fn failed(&self, code: Code, status: &HeaderMap, response: Response<Body>) -> Box<Failure> {
+    pub(super) fn failed(
+        &self,
+        code: Code,
+        status: &HeaderMap,
+        response: Response<Body>,
+    ) -> Box<Failure> {
         let reason = reason_of(status);
         let pushback = status.get(PUSHBACK).and_then(|v| v.to_str().ok());
         let pushback = pushback.and_then(|text| text.parse::<i64>().ok());
@@ -234,7 +246,8 @@ impl Call {
             in_doubt: false,
             code,
             // For good is longer than any deadline.
-            pushback: pushback.map(|ms| u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis)),
+            pushback: pushback
+                .map(|ms| u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis)),
         })
     }
 }

@@ -59,7 +59,9 @@ pub(super) fn via(headers: &HeaderMap, instance: &str) -> Result<HeaderValue, Er
         .filter(|id| !id.is_empty())
         .collect();
     if passed.contains(&instance) {
-        return Err(looped("this request has passed through this process already"));
+        return Err(looped(
+            "this request has passed through this process already",
+        ));
     }
     if passed.len() >= MAX_HOPS {
         return Err(looped("this request has passed through too many processes"));
@@ -118,7 +120,10 @@ mod tests {
             ("x-lancedb-min-version", "7"),
             ("x-lancegate-token", "abc"),
             ("x-request-id", "id"),
-            ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            (
+                "traceparent",
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            ),
             ("baggage", "a=b"),
         ]);
         let sent = forwarded(&came, "me").unwrap();

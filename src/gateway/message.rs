@@ -92,7 +92,10 @@ fn look(message: &[u8], method: &Method) -> Option<Peek> {
             peek.has_id = !value.is_empty();
         }
     }
-    peek.asks = match (is_page, pb::Freshness::decode(freshness.as_slice()).ok()?.kind) {
+    peek.asks = match (
+        is_page,
+        pb::Freshness::decode(freshness.as_slice()).ok()?.kind,
+    ) {
         (true, _) => Asks::Version,
         (false, Some(kind)) => asks(&kind),
         (false, None) => Asks::Nothing,
@@ -269,8 +272,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_over_the_limit_is_refused() {
-        let body = |length: usize| Body::new(http_body_util::Full::new(Bytes::from(vec![0; length])));
-        assert_eq!(read_whole(body(HEAD + 10), 10).await.unwrap().len(), HEAD + 10);
+        let body =
+            |length: usize| Body::new(http_body_util::Full::new(Bytes::from(vec![0; length])));
+        assert_eq!(
+            read_whole(body(HEAD + 10), 10).await.unwrap().len(),
+            HEAD + 10
+        );
         let refused = read_whole(body(HEAD + 11), 10).await.unwrap_err();
         assert!(matches!(refused, Error::TooLarge(_)), "{refused:?}");
     }

@@ -161,7 +161,10 @@ mod tests {
             let is_write = path.contains("WriteService");
             assert!(method.changes || !is_write, "{path}");
             if method.sort.is_read() {
-                assert!(method.table.is_some() && method.freshness.is_some(), "{path}");
+                assert!(
+                    method.table.is_some() && method.freshness.is_some(),
+                    "{path}"
+                );
                 reads.push(path.rsplit('/').next().unwrap());
             }
         }
@@ -170,8 +173,14 @@ mod tests {
         assert_eq!(reads, expected);
         let of = |path: &str| methods.get(&format!("/lancegate.v1.{path}")).copied();
         let scan = of("SearchService/Scan").unwrap();
-        assert_eq!((scan.freshness, scan.page_token, scan.served), (Some(6), Some(4), Some(4)));
-        assert_eq!(of("SearchService/SearchStream").unwrap().sort, Sort::ReadStream);
+        assert_eq!(
+            (scan.freshness, scan.page_token, scan.served),
+            (Some(6), Some(4), Some(4))
+        );
+        assert_eq!(
+            of("SearchService/SearchStream").unwrap().sort,
+            Sort::ReadStream
+        );
         assert_eq!(of("SearchService/OpenSession").unwrap().sort, Sort::Primary);
         assert_eq!(of("WriteService/Import").unwrap().sort, Sort::PrimaryStream);
         assert_eq!(of("TableService/DescribeTable").unwrap().served, Some(10));

@@ -140,7 +140,10 @@ impl<'a, S: Inner> Read<'a, S> {
     /// The place of a member. `None`: its node left just now.
     fn place(&self, Pick { member, picked }: Pick) -> Option<Place> {
         let nodes = &self.gateway.nodes;
-        if nodes.local().is_some_and(|local| Arc::ptr_eq(local, &member)) {
+        if nodes
+            .local()
+            .is_some_and(|local| Arc::ptr_eq(local, &member))
+        {
             return Some(Place::Local(Some(member)));
         }
         let replicas = nodes.replicas();
@@ -308,7 +311,7 @@ impl<S: Inner> Course for Read<'_, S> {
         })
     }
 
-    fn verdict(&self, failure: &Box<Failure>) -> pool::Verdict {
+    fn verdict(&self, failure: &Self::Error) -> pool::Verdict {
         let (outcome, retry) = match failure.verdict {
             Verdict::Final => (Outcome::Blameless, false),
             Verdict::OnPrimary => (Outcome::Blameless, true),

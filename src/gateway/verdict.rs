@@ -118,18 +118,67 @@ mod tests {
             (Code::Unavailable, "NO_CONNECTION", Asks::Nothing, fault),
             (Code::Internal, "INTERNAL", Asks::Nothing, fault),
             (Code::DataLoss, "DATA_DAMAGED", Asks::Nothing, fault),
-            (Code::ResourceExhausted, "OVERLOADED", Asks::Nothing, Verdict::Shed),
-            (Code::ResourceExhausted, "TOO_LARGE", Asks::Nothing, Verdict::Final),
-            (Code::NotFound, "TABLE_NOT_FOUND", Asks::Nothing, Verdict::OnPrimary),
+            (
+                Code::ResourceExhausted,
+                "OVERLOADED",
+                Asks::Nothing,
+                Verdict::Shed,
+            ),
+            (
+                Code::ResourceExhausted,
+                "TOO_LARGE",
+                Asks::Nothing,
+                Verdict::Final,
+            ),
+            (
+                Code::NotFound,
+                "TABLE_NOT_FOUND",
+                Asks::Nothing,
+                Verdict::OnPrimary,
+            ),
             (Code::NotFound, "VERSION_NOT_FOUND", Asks::Version, another),
-            (Code::NotFound, "VERSION_NOT_FOUND", Asks::Nothing, Verdict::Final),
-            (Code::FailedPrecondition, "VERSION_PRUNED", Asks::Version, another),
-            (Code::FailedPrecondition, "ROUTING_LOOP", Asks::Nothing, another),
-            (Code::FailedPrecondition, "TABLE_RECREATED", Asks::Bound, Verdict::Final),
-            (Code::InvalidArgument, "INVALID_REQUEST", Asks::Nothing, Verdict::Final),
-            (Code::DeadlineExceeded, "DEADLINE_EXCEEDED", Asks::Nothing, Verdict::Final),
+            (
+                Code::NotFound,
+                "VERSION_NOT_FOUND",
+                Asks::Nothing,
+                Verdict::Final,
+            ),
+            (
+                Code::FailedPrecondition,
+                "VERSION_PRUNED",
+                Asks::Version,
+                another,
+            ),
+            (
+                Code::FailedPrecondition,
+                "ROUTING_LOOP",
+                Asks::Nothing,
+                another,
+            ),
+            (
+                Code::FailedPrecondition,
+                "TABLE_RECREATED",
+                Asks::Bound,
+                Verdict::Final,
+            ),
+            (
+                Code::InvalidArgument,
+                "INVALID_REQUEST",
+                Asks::Nothing,
+                Verdict::Final,
+            ),
+            (
+                Code::DeadlineExceeded,
+                "DEADLINE_EXCEEDED",
+                Asks::Nothing,
+                Verdict::Final,
+            ),
         ] {
-            assert_eq!(verdict(code, Some(reason), asks), expected, "{code:?} {reason}");
+            assert_eq!(
+                verdict(code, Some(reason), asks),
+                expected,
+                "{code:?} {reason}"
+            );
         }
         assert_eq!(verdict(Code::Unavailable, None, Asks::Nothing), fault);
         assert_eq!(verdict(Code::NotFound, None, Asks::Version), Verdict::Final);

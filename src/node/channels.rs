@@ -176,7 +176,11 @@ impl Channels {
         (best, empty)
     }
 
-    async fn open(&self, index: usize, _guard: OwnedMutexGuard<()>) -> Result<Arc<Live>, SendError> {
+    async fn open(
+        &self,
+        index: usize,
+        _guard: OwnedMutexGuard<()>,
+    ) -> Result<Arc<Live>, SendError> {
         let within = self.settings.connect_timeout;
         let connecting = timeout(within, self.connect()).await;
         let sender = connecting.unwrap_or_else(|_| Err(timed_out(within)))?;
@@ -219,3 +223,6 @@ fn timed_out(within: Duration) -> SendError {
         format!("not within {within:?}"),
     ))
 }
+
+#[cfg(test)]
+mod tests;

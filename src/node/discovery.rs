@@ -44,7 +44,9 @@ pub(super) async fn discover(replica: &NodeReplica) -> io::Result<Vec<Found>> {
         Discovery::File(path) => {
             let length = tokio::fs::metadata(path).await?.len();
             if length > MAX_FILE {
-                return Err(invalid(format!("the file has {length} bytes, more than 1 MiB")));
+                return Err(invalid(format!(
+                    "the file has {length} bytes, more than 1 MiB"
+                )));
             }
             let text = tokio::fs::read_to_string(path).await?;
             parse(&text, named).map_err(invalid)?
@@ -124,7 +126,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_has_a_node_on_each_line() {
-        let text = "# ours\n\n10.0.0.2:5001 zone=b weight=7 # second\n10.0.0.1:5001\n10.0.0.1:5001\n";
+        let text =
+            "# ours\n\n10.0.0.2:5001 zone=b weight=7 # second\n10.0.0.1:5001\n10.0.0.1:5001\n";
         let found = file(text).await.unwrap();
         let shown: Vec<_> = found
             .iter()
@@ -159,7 +162,10 @@ mod tests {
         let found = discover(&replica(Discovery::Dns(local.clone()))).await;
         let found = found.unwrap();
         let is_loopback = |f: &Found| matches!(f.address.host.as_str(), "127.0.0.1" | "::1");
-        assert!(!found.is_empty() && found.iter().all(is_loopback), "{found:?}");
+        assert!(
+            !found.is_empty() && found.iter().all(is_loopback),
+            "{found:?}"
+        );
         assert!(found[0].name.starts_with("nodes@"), "{found:?}");
         let found = discover(&replica(Discovery::Static(local))).await.unwrap();
         assert_eq!(found[0].name, "nodes");

@@ -158,7 +158,11 @@ impl Nodes {
     /// Every node: the primary, then the replicas.
     pub fn all(&self) -> Vec<Arc<Node>> {
         let replicas = self.replicas();
-        self.primary.iter().chain(replicas.iter()).cloned().collect()
+        self.primary
+            .iter()
+            .chain(replicas.iter())
+            .cloned()
+            .collect()
     }
 
     /// The state of each node, by the connection of the configuration that it was
@@ -197,7 +201,9 @@ impl Nodes {
             nodes.watch(node, within, within.stop.clone());
         }
         let (nodes, stop) = (Arc::clone(self), within.stop.clone());
-        within.tracker.spawn(async move { nodes.keep_judging(stop).await });
+        within
+            .tracker
+            .spawn(async move { nodes.keep_judging(stop).await });
         for index in 0..self.groups.len() {
             let (nodes, within_) = (Arc::clone(self), within.clone());
             within
@@ -276,7 +282,10 @@ impl Nodes {
         let mut known = lock(&self.known);
         let before = std::mem::take(&mut known[index]);
         let is_same = before.len() == found.len()
-            && before.iter().zip(&found).all(|(old, new)| old.found == *new);
+            && before
+                .iter()
+                .zip(&found)
+                .all(|(old, new)| old.found == *new);
         if is_same {
             known[index] = before;
             return;

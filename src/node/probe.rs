@@ -9,10 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status, metadata::MetadataValue};
 use tonic_types::StatusExt;
 
-use super::{
-    Node, VIA,
-    remote::Client,
-};
+use super::{Node, VIA, remote::Client};
 use crate::{
     config::Health,
     domain::{Role, view::ConnectionState},
@@ -106,7 +103,9 @@ impl Prober {
         let within = self.health.probe_timeout;
         let probed = timeout(within, self.ask(node)).await;
         let probed = probed.unwrap_or_else(|_| {
-            Err(Status::deadline_exceeded(format!("no answer within {within:?}")))
+            Err(Status::deadline_exceeded(format!(
+                "no answer within {within:?}"
+            )))
         });
         match probed {
             Ok(tables) => Ok(tables),
@@ -128,9 +127,12 @@ impl Prober {
             let status = health.status().as_str_name();
             return Err(Status::unavailable(format!("{service} is {status} there")));
         }
-        let mut cluster = ClusterServiceClient::with_origin(Client(Arc::clone(node)), Uri::default())
-            .max_decoding_message_size(MAX_ANSWER);
-        let topology = cluster.get_topology(self.request(pb::GetTopologyRequest {})).await?;
+        let mut cluster =
+            ClusterServiceClient::with_origin(Client(Arc::clone(node)), Uri::default())
+                .max_decoding_message_size(MAX_ANSWER);
+        let topology = cluster
+            .get_topology(self.request(pb::GetTopologyRequest {}))
+            .await?;
         let tables = positions(topology.into_inner().connections);
         if let Some(table) = tables.iter().find(|t| t.version > 0) {
             self.read(node, &table.table).await?;
@@ -234,6 +236,6 @@ mod tests {
         };
         assert_eq!(of(&[&primary, &fast, &slow, &down]), [6]);
         assert_eq!(of(&[&primary, &down]), [9]);
-        assert_eq!(of(&[&down]), []);
+        assert!(of(&[&down]).is_empty());
     }
 }

@@ -11,7 +11,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
-use http::{Request, Response, Uri, uri::{Authority, Scheme}};
+use http::{
+    Request, Response, Uri,
+    uri::{Authority, Scheme},
+};
 use hyper::body::Incoming;
 use tokio::{
     sync::{Notify, watch},

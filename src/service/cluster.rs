@@ -113,46 +113,46 @@ impl Cluster {
 }
 
 fn status_of(router: &Router, connection: &Connection) -> pb::ConnectionStatus {
-        let primary = router.primary();
-        let status = connection.status();
-        let mut tables = BTreeMap::new();
-        for (table, entry) in connection.catalog().all().iter() {
-            let version = entry.snapshot.version();
-            let lag = primary.lag(table, &entry.snapshot.position());
-            tables.insert(table.clone(), position(table, version, lag));
-        }
-        // What the primary has and this connection lacks is behind by all of it.
-        for (table, entry) in primary.connection().catalog().all().iter() {
-            tables.entry(table.clone()).or_insert_with(|| {
-                let lag = Lag {
-                    versions: entry.snapshot.version(),
-                    age: primary.ahead_for(table, 0).unwrap_or(Duration::ZERO),
-                };
-                position(table, 0, lag)
-            });
-        }
-        for (table, error) in connection.table_errors() {
-            tables
-                .entry(table.clone())
-                .or_insert_with(|| position(&table, 0, Lag::default()))
-                .last_error = error;
-        }
-        let tables: Vec<pb::TablePosition> = tables.into_values().collect();
-        pb::ConnectionStatus {
-            name: connection.name().to_string(),
-            role: wire::served::role(connection.role()) as i32,
-            state: state(status.state) as i32,
-            state_since: Some(status.since.into()),
-            lag_versions: most_versions(&tables),
-            lag: most_time(&tables),
-            tables,
-            last_error: status
-                .last_error
-                .as_ref()
-                .map_or_else(String::new, |(text, _)| text.clone()),
-            last_error_at: status.last_error.as_ref().map(|(_, at)| (*at).into()),
-            reads_total: connection.reads(),
-        }
+    let primary = router.primary();
+    let status = connection.status();
+    let mut tables = BTreeMap::new();
+    for (table, entry) in connection.catalog().all().iter() {
+        let version = entry.snapshot.version();
+        let lag = primary.lag(table, &entry.snapshot.position());
+        tables.insert(table.clone(), position(table, version, lag));
+    }
+    // What the primary has and this connection lacks is behind by all of it.
+    for (table, entry) in primary.connection().catalog().all().iter() {
+        tables.entry(table.clone()).or_insert_with(|| {
+            let lag = Lag {
+                versions: entry.snapshot.version(),
+                age: primary.ahead_for(table, 0).unwrap_or(Duration::ZERO),
+            };
+            position(table, 0, lag)
+        });
+    }
+    for (table, error) in connection.table_errors() {
+        tables
+            .entry(table.clone())
+            .or_insert_with(|| position(&table, 0, Lag::default()))
+            .last_error = error;
+    }
+    let tables: Vec<pb::TablePosition> = tables.into_values().collect();
+    pb::ConnectionStatus {
+        name: connection.name().to_string(),
+        role: wire::served::role(connection.role()) as i32,
+        state: state(status.state) as i32,
+        state_since: Some(status.since.into()),
+        lag_versions: most_versions(&tables),
+        lag: most_time(&tables),
+        tables,
+        last_error: status
+            .last_error
+            .as_ref()
+            .map_or_else(String::new, |(text, _)| text.clone()),
+        last_error_at: status.last_error.as_ref().map(|(_, at)| (*at).into()),
+        reads_total: connection.reads(),
+    }
 }
 
 /// A node, as its probes found it.

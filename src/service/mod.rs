@@ -3,7 +3,7 @@
 
 pub mod api;
 mod chunks;
-mod cluster;
+pub mod cluster;
 pub mod health;
 mod import;
 mod search;

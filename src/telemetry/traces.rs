@@ -162,7 +162,7 @@ impl Injector for HeadersMut<'_> {
     fn set(&mut self, key: &str, value: String) {
         let name = http::HeaderName::from_bytes(key.as_bytes());
         // An empty value is one that there is not, such as baggage.
-        if let (Ok(name), Ok(value)) = (name, value.parse())
+        if let (Ok(name), Ok(value)) = (name, http::HeaderValue::try_from(value))
             && !value.is_empty()
         {
             self.0.insert(name, value);

@@ -47,10 +47,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "pool",
         ],
     ),
-    (
-        "node",
-        &["pool", "domain", "config", "proto", "telemetry"],
-    ),
+    ("node", &["pool", "domain", "config", "proto", "telemetry"]),
     (
         "gateway",
         &[

@@ -81,5 +81,8 @@ fn what_cannot_be_is_refused_with_the_reason() {
         enabled = true
     "#;
     let said = faults(text, &[]);
-    assert!(said.contains("retention.enabled: needs a primary"), "{said}");
+    assert!(
+        said.contains("retention.enabled: needs a primary"),
+        "{said}"
+    );
 }

@@ -58,13 +58,29 @@ async fn reads_of_every_kind_come_from_nodes_with_who_answered() {
     let served = answer.served.unwrap();
     assert_eq!(ids(&batch(answer.rows))[0], 0);
     let (node, inner) = served.connection.split_once('/').unwrap();
-    assert!(node.starts_with("node-") && inner == "replica-1", "{served:?}");
+    assert!(
+        node.starts_with("node-") && inner == "replica-1",
+        "{served:?}"
+    );
     let expected = format!("node({node} ");
     assert!(served.route.starts_with(&expected), "{}", served.route);
-    assert!(served.route.ends_with(" > round_robin(replica-1 1/1)"), "{}", served.route);
-    assert_eq!(head.get("x-lancegate-connection").unwrap(), served.connection.as_str());
-    assert_eq!(head.get("x-lancegate-route").unwrap(), served.route.as_str());
-    assert_eq!(head.get("x-lancegate-token").unwrap(), served.token.as_str());
+    assert!(
+        served.route.ends_with(" > round_robin(replica-1 1/1)"),
+        "{}",
+        served.route
+    );
+    assert_eq!(
+        head.get("x-lancegate-connection").unwrap(),
+        served.connection.as_str()
+    );
+    assert_eq!(
+        head.get("x-lancegate-route").unwrap(),
+        served.route.as_str()
+    );
+    assert_eq!(
+        head.get("x-lancegate-token").unwrap(),
+        served.token.as_str()
+    );
     assert!(served.version > 0 && served.role() == Role::Replica);
 
     // Pages of one version, from whichever node.
@@ -199,7 +215,10 @@ async fn writes_go_to_the_primary_and_tokens_read_them_anywhere() {
         .await
         .unwrap()
         .into_inner();
-    assert_eq!((upserted.num_updated_rows, upserted.num_inserted_rows), (10, 2));
+    assert_eq!(
+        (upserted.num_updated_rows, upserted.num_inserted_rows),
+        (10, 2)
+    );
     let updated = router
         .write
         .update(UpdateRequest {
@@ -252,7 +271,10 @@ async fn writes_go_to_the_primary_and_tokens_read_them_anywhere() {
         .await
         .unwrap()
         .into_inner();
-    assert_eq!((described.num_rows, described.version), (2_012, imported.version));
+    assert_eq!(
+        (described.num_rows, described.version),
+        (2_012, imported.version)
+    );
     let listed = router.table.list_tables(ListTablesRequest::default()).await;
     assert_eq!(listed.unwrap().into_inner().tables, ["t"]);
 }
@@ -292,7 +314,12 @@ async fn one_version_is_kept_and_read_through_a_router() {
         table: "t".into(),
         session: opened.session,
     };
-    let closed = router.search.close_session(close).await.unwrap().into_inner();
+    let closed = router
+        .search
+        .close_session(close)
+        .await
+        .unwrap()
+        .into_inner();
     assert!(closed.served.unwrap().connection.starts_with("primary/"));
     // A version that was never there is nowhere, and that is said.
     let read = CountRequest {
@@ -347,5 +374,8 @@ async fn three_nodes_get_a_third_each() {
         ("node-3", Role::Replica, Up),
     ];
     assert_eq!(shown, expected);
-    assert!(connections[1..].iter().all(|c| c.reads_total == 100), "{connections:?}");
+    assert!(
+        connections[1..].iter().all(|c| c.reads_total == 100),
+        "{connections:?}"
+    );
 }

@@ -97,7 +97,12 @@ impl Load {
             at(100)
         );
         let errors = self.errors.lock().unwrap();
-        assert!(errors.is_empty(), "{} errors, first {}", errors.len(), errors[0]);
+        assert!(
+            errors.is_empty(),
+            "{} errors, first {}",
+            errors.len(),
+            errors[0]
+        );
     }
 }
 
@@ -197,7 +202,10 @@ async fn a_node_that_is_killed_costs_no_client_an_error() {
     load.end("kill -9 of one of three").await;
     // The others went on in turn.
     let known = topology(&mut all.router).await;
-    assert!(known[1].reads_total > 0 && known[3].reads_total > 0, "{known:?}");
+    assert!(
+        known[1].reads_total > 0 && known[3].reads_total > 0,
+        "{known:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,7 +220,10 @@ async fn a_node_that_hangs_is_left_alone_until_it_is_back() {
     let began = Instant::now();
     // Each client hangs on it once at most, and goes on when it is ejected.
     load.goes_on(100).await;
-    println!("100 reads were answered {:?} after SIGSTOP", began.elapsed());
+    println!(
+        "100 reads were answered {:?} after SIGSTOP",
+        began.elapsed()
+    );
     tokio::time::sleep(seconds()).await;
     load.goes_on(50).await;
     hanging.process.signal("CONT");
@@ -236,6 +247,15 @@ async fn without_nodes_the_primary_answers_and_without_that_nobody_in_time() {
     let mut all = Processes::start(&[]).await;
     for node in &mut all.nodes {
         node.take().unwrap().process.kill();
+    }
+    // Until that is known a read may find one dead node after another.
+    for _ in 0..10 {
+        if let Err(refused) = all.router.search.count(count("t")).await {
+            assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+        }
+    }
+    for name in ["node-1", "node-2", "node-3"] {
+        seen(&mut all.router, name, ConnectionState::Down).await;
     }
     for _ in 0..10 {
         let answer = all.router.search.count(count("t")).await;

@@ -119,7 +119,11 @@ impl Fleet {
         };
         wait_until("settled", || {
             let newest = at(&self.nodes[0])[0];
-            newest.is_some() && self.nodes.iter().all(|n| at(n).iter().all(|v| *v == newest))
+            newest.is_some()
+                && self
+                    .nodes
+                    .iter()
+                    .all(|n| at(n).iter().all(|v| *v == newest))
         })
         .await;
     }
