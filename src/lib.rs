@@ -1,7 +1,7 @@
 //! lancegate: a gRPC read-replica router and server for LanceDB.
 //!
 //! The folders follow a request: [`service`] decodes it with [`wire`] into
-//! [`domain`] values, [`router`] chooses a [`connection`], and [`storage`], the
+//! [`domain`] values, [`router`] chooses a [`connection`] with what [`pool`] knows of it, and [`storage`], the
 //! only folder that names LanceDB, does the work. [`replication`] keeps the
 //! replicas true. [`app`] builds, starts and stops everything.
 //! ARCHITECTURE.md states which folder may use which.

@@ -37,9 +37,10 @@ pub(super) fn verdict(code: Code, reason: Option<&str>, asks: Asks) -> Verdict {
     let another = Verdict::Elsewhere { blame: false };
     match (code, reason) {
         (Code::Unavailable, Some(reason)) if NOT_ITS_FAULT.contains(&reason) => another,
+        // A request that breaks something breaks it everywhere: nobody is ejected for it.
+        (Code::Internal, _) => another,
         (
             Code::Unavailable
-            | Code::Internal
             | Code::DataLoss
             | Code::Unknown
             // Not by us: it was not given up yet.
@@ -116,7 +117,7 @@ mod tests {
         for (code, reason, asks, expected) in [
             (Code::Unavailable, "NOT_FRESH_ENOUGH", Asks::Bound, another),
             (Code::Unavailable, "NO_CONNECTION", Asks::Nothing, fault),
-            (Code::Internal, "INTERNAL", Asks::Nothing, fault),
+            (Code::Internal, "INTERNAL", Asks::Nothing, another),
             (Code::DataLoss, "DATA_DAMAGED", Asks::Nothing, fault),
             (
                 Code::ResourceExhausted,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Member, Outcome, member::Ended};
+use super::{Member, Outcome, clock::now, member::Ended};
 use crate::config::Outlier;
 
 /// A running attempt on a member. One that is dropped unfinished was cancelled:
@@ -45,8 +45,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
-            self.member
-                .leave(&running, Outcome::Blameless, Instant::now());
+            self.member.leave(&running, Outcome::Blameless, now());
         }
     }
 }

@@ -131,8 +131,8 @@ impl Budgets {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_budget_is_a_share_of_the_requests_and_a_floor() {
+    #[test]
+    fn a_budget_is_a_share_of_the_requests_and_a_floor() {
         let now = Instant::now();
         let budget = Budget::new(20, 2);
         let take = |budget: &Budget, now| (0..1_000).filter(|_| budget.withdraw(now)).count();
@@ -147,8 +147,8 @@ mod tests {
         assert_eq!(take(&budget, much_later), 100, "what is saved is bounded");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn without_a_floor_and_requests_there_is_nothing() {
+    #[test]
+    fn without_a_floor_and_requests_there_is_nothing() {
         let budget = Budget::new(5, 0);
         assert!(!budget.withdraw(Instant::now()));
         (0..20).for_each(|_| budget.deposit());

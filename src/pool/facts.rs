@@ -58,7 +58,7 @@ impl Member {
             Rank::Draining
         } else if until == 0 {
             Rank::In
-        } else if until <= clock && !self.on_trial.load(Relaxed) {
+        } else if until <= clock && self.on_trial.load(Relaxed) == 0 {
             Rank::Trial
         } else {
             Rank::Out

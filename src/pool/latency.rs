@@ -8,6 +8,9 @@ use std::{
 /// How long a peak takes to come down to 1/e of it: Finagle's default.
 const DECAY: Duration = Duration::from_secs(10);
 
+/// The same as a half-life, in milliseconds.
+const HALF_LIFE: u64 = 6_931;
+
 /// A moving average that is sensitive to peaks, after Finagle's `PeakEwma`. Written
 /// under the member's lock, read without.
 #[derive(Debug, Default)]
@@ -22,12 +25,17 @@ impl PeakEwma {
     pub(super) fn nanos(&self, now: u64) -> u64 {
         let nanos = self.nanos.load(Ordering::Relaxed);
         let age = now.saturating_sub(self.at.load(Ordering::Relaxed));
-        // Nothing to compute for what is in use: a thousandth is no difference.
-        if nanos == 0 || age < 10 {
-            return nanos;
+        if nanos == 0 {
+            return 0;
         }
+        // Half of it for each half-life, and in a straight line between: every
+        // decision asks each member, and this needs no exponential.
+        let halves = age.saturating_mul(1_024) / HALF_LIFE;
+        let shifted = nanos.checked_shr(u32::try_from(halves >> 10).unwrap_or(u32::MAX));
+        let shifted = shifted.unwrap_or(0);
+        let between = u128::from(shifted) * u128::from(halves & 1_023) / 2_048;
         // At least 1: it was observed.
-        ((nanos as f64 * weight(age)) as u64).max(1)
+        (shifted - between as u64).max(1)
     }
 
     /// Takes in how long an answer took.
@@ -73,6 +81,9 @@ mod tests {
         let after = ewma.nanos(1_000);
         assert!((800_000..900_000).contains(&after), "{after}");
         assert!(ewma.nanos(30_000) < 100_000);
+        let half = ewma.nanos(1_000 + HALF_LIFE);
+        assert!(half.abs_diff(after / 2) < after / 100, "{half} of {after}");
+        assert_eq!(ewma.nanos(u64::MAX), 1);
         ewma.at_least(Duration::from_micros(1), 1_000);
         assert_eq!(ewma.nanos(1_000), after);
         ewma.at_least(Duration::from_secs(1), 1_000);

@@ -44,8 +44,8 @@ pub struct Member {
     pub(super) out_until: AtomicU64,
     /// Since when it starts slowly; 0: it does not.
     pub(super) slow_since: AtomicU64,
-    /// Whether it is being tried with one request.
-    pub(super) on_trial: AtomicBool,
+    /// Since when it is being tried with one request; 0: it is not.
+    pub(super) on_trial: AtomicU64,
     pub(super) in_flight: AtomicU32,
     pub(super) latency: PeakEwma,
     health: Mutex<Health>,
@@ -68,7 +68,7 @@ impl Member {
             draining: AtomicBool::new(false),
             out_until: AtomicU64::new(0),
             slow_since: AtomicU64::new(0),
-            on_trial: AtomicBool::new(false),
+            on_trial: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
             latency: PeakEwma::default(),
             health: Mutex::new(Health::new(now)),
@@ -136,7 +136,7 @@ impl Member {
     fn out_for(&self, lasts: Duration, now: Instant) {
         let until = self.clock(now).saturating_add(millis(lasts));
         self.out_until.store(until.max(1), Relaxed);
-        self.on_trial.store(false, Relaxed);
+        self.on_trial.store(0, Relaxed);
         self.ejections.fetch_add(1, Relaxed);
         self.left.notify_waiters();
     }
@@ -146,7 +146,7 @@ impl Member {
         if self.out_until.swap(0, Relaxed) == 0 {
             return;
         }
-        self.on_trial.store(false, Relaxed);
+        self.on_trial.store(0, Relaxed);
         let mut health = self.health();
         health.ejections.readmitted(now);
         health.begin_anew(now);
@@ -191,8 +191,13 @@ impl Member {
     pub fn start(self: &Arc<Self>, now: Instant) -> Attempt {
         self.in_flight.fetch_add(1, Relaxed);
         self.attempts.fetch_add(1, Relaxed);
-        let half_open = self.is_half_open(self.clock(now));
-        let is_trial = half_open && !self.on_trial.swap(true, Relaxed);
+        let clock = self.clock(now);
+        let begins = || {
+            let trial = &self.on_trial;
+            let begun = trial.compare_exchange(0, clock.max(1), Relaxed, Relaxed);
+            begun.is_ok()
+        };
+        let is_trial = self.is_half_open(clock) && begins();
         let place = self.health().running.add(now);
         Attempt::new(
             Arc::clone(self),
@@ -235,7 +240,7 @@ impl Member {
     pub(super) fn leave(&self, ended: &Ended, outcome: Outcome, now: Instant) {
         self.in_flight.fetch_sub(1, Relaxed);
         if ended.is_trial {
-            self.on_trial.store(false, Relaxed);
+            self.on_trial.store(0, Relaxed);
         }
         let took = now.saturating_duration_since(ended.began);
         let clock = self.clock(now);
@@ -260,6 +265,12 @@ impl Member {
 
     pub(super) fn set_limit(&self, limit: Duration) {
         self.health().limit = limit;
+    }
+
+    /// Whether the one request that tries it has been running for too long.
+    pub(super) fn is_trial_overdue(&self, limit: Duration, now: Instant) -> bool {
+        let (since, clock) = (self.on_trial.load(Relaxed), self.clock(now));
+        since != 0 && self.is_half_open(clock) && clock - since.min(clock) > millis(limit)
     }
 
     /// Whether it is ejected or half-open.

@@ -8,25 +8,26 @@
 
 mod attempt;
 mod budget;
+mod clock;
 mod course;
 mod facts;
 mod health;
 mod latency;
 mod member;
+mod members;
 mod outlier;
 mod pick;
-mod pool;
 mod running;
 mod standing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod walk;
 
 pub use attempt::Attempt;
 pub use budget::{Budget, Budgets};
 pub use course::{Course, Verdict};
 pub use member::Member;
+pub use members::{Pick, Pool};
 pub use pick::{Ask, Picked, fail_safe, pick};
-pub use pool::{Pick, Pool};
 pub use standing::{MemberFacts, Outcome, Rank, Seat, Standing, Why};
 pub use walk::{Walked, walk};

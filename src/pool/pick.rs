@@ -4,7 +4,7 @@ use super::{Rank, Seat};
 use crate::{config::Method, domain::view::Policy};
 
 /// What is asked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Ask {
     pub method: Method,
     /// Which read this is: each takes the next number.

@@ -53,13 +53,13 @@ impl Running {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn what_hangs_is_counted_until_there_is_a_sign_of_life() {
+    #[test]
+    fn what_hangs_is_counted_until_there_is_a_sign_of_life() {
         let (limit, begin) = (Duration::from_secs(1), Instant::now());
         let mut running = Running::default();
         let first = running.add(begin);
         running.add(begin);
-        let after = |seconds| begin + Duration::from_millis(seconds * 1000 + 1);
+        let after = |seconds: u64| begin + Duration::from_millis(seconds * 1000 + 1);
         assert_eq!(running.overdue(begin, limit, begin), 0);
         assert_eq!(running.overdue(after(1), limit, begin), 2);
         assert_eq!(running.overdue(after(9), limit, begin), 4);

@@ -1,5 +1,6 @@
-//! Members, picks and walks, on a paused clock.
+//! Members, picks and walks, on a clock that jumps.
 
+pub mod clock;
 mod members;
 mod picks;
 mod walks;

@@ -5,11 +5,18 @@
 //! so many times. Nobody is asked twice while another one is left: that is for the
 //! [`Course`] to see to, which also knows what else a place has to fulfil.
 
-use std::{future::pending, pin::pin, time::Duration};
+use std::{
+    future::pending,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::Instant;
 
-use super::{Attempt, Course, Outcome, Pool};
+use super::{
+    Attempt, Course, Outcome, Pool,
+    clock::{now, sleep_until},
+};
 use crate::{domain::view::Detour, telemetry::metrics};
 
 /// How a walk ended: where, and how many attempts came before.
@@ -145,7 +152,7 @@ impl<C: Course> Walk<'_, C> {
     async fn attempt(&mut self, place: &C::Place) -> End<C> {
         let (course, pool) = (self.course, self.pool);
         let member = course.member(place);
-        let mut running = member.map(|m| m.start(Instant::now()));
+        let mut running = member.map(|m| m.start(now()));
         let mut run = pin!(course.run(place, self.detour(false)));
         let mut left = pin!(async {
             match member {
@@ -156,7 +163,7 @@ impl<C: Course> Walk<'_, C> {
         let hedging = pool.settings().hedging;
         let mut slow = pin!(async {
             match hedging.enabled {
-                true => sleep(hedging.delay).await,
+                true => sleep_until(now() + hedging.delay).await,
                 false => pending().await,
             }
         });
@@ -181,7 +188,7 @@ impl<C: Course> Walk<'_, C> {
                     // Where nobody else may be asked, it may still answer.
                     if let Some(next) = next {
                         if let Some(running) = running.take() {
-                            pool.finish(running, Outcome::Fault, Instant::now());
+                            pool.finish(running, Outcome::Fault, now());
                         }
                         return End::Left(next);
                     }
@@ -199,7 +206,7 @@ impl<C: Course> Walk<'_, C> {
     /// other one is dropped; a failure that another one may undo waits for that.
     async fn race(
         &mut self,
-        mut first: std::pin::Pin<&mut impl Future<Output = Result<C::Answer, C::Error>>>,
+        mut first: Pin<&mut impl Future<Output = Result<C::Answer, C::Error>>>,
         mut first_running: Option<Attempt>,
         second: C::Place,
     ) -> End<C> {
@@ -207,36 +214,40 @@ impl<C: Course> Walk<'_, C> {
         self.hedges += 1;
         self.left = self.left.saturating_sub(1);
         let course = self.course;
-        let mut second_running = course.member(&second).map(|m| m.start(Instant::now()));
-        let (mut first_failed, mut second_failed) = (None, None);
-        let won = {
+        let mut second_running = course.member(&second).map(|m| m.start(now()));
+        let (mut first_failed, mut second_failed) = (false, false);
+        let (is_first, outcome) = {
             let mut run = pin!(course.run(&second, self.detour(true)));
             loop {
                 tokio::select! {
                     biased;
-                    outcome = &mut first, if first_failed.is_none() => {
+                    outcome = &mut first, if !first_failed => {
                         self.finish(first_running.take(), &outcome);
-                        if self.decides(&outcome) || second_failed.is_some() {
-                            metrics::hedged("lost");
-                            return End::First(outcome);
+                        if self.decides(&outcome) || second_failed {
+                            break (true, outcome);
                         }
-                        first_failed = Some(outcome);
+                        first_failed = true;
                     }
-                    outcome = &mut run, if second_failed.is_none() => {
+                    outcome = &mut run, if !second_failed => {
                         self.finish(second_running.take(), &outcome);
-                        if self.decides(&outcome) || first_failed.is_some() {
-                            break outcome;
+                        if self.decides(&outcome) || first_failed {
+                            break (false, outcome);
                         }
-                        second_failed = Some(outcome);
+                        second_failed = true;
                     }
                 }
             }
         };
-        metrics::hedged(match won.is_ok() {
+        metrics::hedged(match !is_first && outcome.is_ok() {
             true => "won",
             false => "lost",
         });
-        End::Hedge(second, won)
+        if is_first {
+            // It was tried as well.
+            self.before.push(second);
+            return End::First(outcome);
+        }
+        End::Hedge(second, outcome)
     }
 
     fn decides(&self, outcome: &Result<C::Answer, C::Error>) -> bool {
@@ -252,7 +263,7 @@ impl<C: Course> Walk<'_, C> {
             Ok(_) => Outcome::Ok,
             Err(error) => self.course.verdict(error).outcome,
         };
-        self.pool.finish(running, outcome, Instant::now());
+        self.pool.finish(running, outcome, now());
     }
 
     /// Where the hedge of an attempt goes, if there may be one.
@@ -261,7 +272,7 @@ impl<C: Course> Walk<'_, C> {
             return None;
         }
         let second = self.course.hedge(&self.before, place)?;
-        if self.pool.budgets().hedges.withdraw(Instant::now()) {
+        if self.pool.budgets().hedges.withdraw(now()) {
             return Some(second);
         }
         metrics::hedged("no_budget");
@@ -270,15 +281,15 @@ impl<C: Course> Walk<'_, C> {
 
     /// Where the next attempt goes, if there may be one.
     async fn next(&mut self, last: &C::Place, pushback: Duration) -> Option<C::Place> {
-        let now = Instant::now();
-        if self.left == 0 || !self.in_time(now) {
+        let asked = now();
+        if self.left == 0 || !self.in_time(asked) {
             metrics::retried("given_up");
             return None;
         }
         if let Some(next) = self.course.retry(&self.before, last).await {
             return self.pay(next);
         }
-        let again = now + pushback;
+        let again = asked + pushback;
         let Some(next) = self
             .course
             .again(&self.before, last)
@@ -294,7 +305,7 @@ impl<C: Course> Walk<'_, C> {
 
     /// Where an attempt goes on whose member left the rotation.
     async fn elsewhere(&mut self, last: &C::Place) -> Option<C::Place> {
-        if self.left == 0 || !self.in_time(Instant::now()) {
+        if self.left == 0 || !self.in_time(now()) {
             return None;
         }
         let next = self.course.retry(&self.before, last).await?;
@@ -307,7 +318,7 @@ impl<C: Course> Walk<'_, C> {
 
     /// Takes the place, if the budget has something left.
     fn pay(&mut self, next: C::Place) -> Option<C::Place> {
-        if self.pool.budgets().retries.withdraw(Instant::now()) {
+        if self.pool.budgets().retries.withdraw(now()) {
             self.left -= 1;
             return Some(next);
         }

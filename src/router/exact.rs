@@ -59,11 +59,15 @@ impl Router {
     /// The replicas from the one on whose turn it is; those in rotation first.
     fn in_turn(&self, ask: Ask) -> Vec<usize> {
         let (now, count) = (Instant::now(), self.replicas().len());
-        let slow_start = self.pool().settings().outlier.slow_start;
+        let settings = self.pool().settings();
+        let zone = settings.balance.zone.as_deref();
         // Fits: the rest is below the number of replicas.
         let first = (ask.turn % count.max(1) as u64) as usize;
         let mut order: Vec<usize> = (0..count).map(|i| (first + i) % count).collect();
-        order.sort_by_key(|i| self.members()[*i].seat(now, slow_start, None).rank);
+        order.sort_by_key(|i| {
+            let seat = self.members()[*i].seat(now, settings.outlier.slow_start, zone);
+            (seat.rank, seat.tier)
+        });
         order
     }
 

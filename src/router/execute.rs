@@ -136,7 +136,11 @@ impl Router {
         F: Fn(Arc<Snapshot>) -> Fut + Sync,
         Fut: Future<Output = Result<T>> + Send,
     {
-        let ask = self.ask();
+        // A read that has no choice takes no turn: the others would skip one.
+        let ask = match options.freshness {
+            Freshness::Strong => Ask::default(),
+            _ => self.ask(),
+        };
         let (first, again) = match &options.freshness {
             Freshness::Bounded(bounds) => {
                 let Found { chosen, need } = self.bounded(table, bounds, options.wait, ask).await?;
@@ -160,7 +164,7 @@ impl Router {
             again,
             read,
         };
-        reading.run(first, options.deadline).await
+        reading.go(first, options.deadline).await
     }
 
     /// Runs a read on exactly this version: on the next replica in turn that has
@@ -186,7 +190,7 @@ impl Router {
             again: Again::Exact(version, None),
             read,
         };
-        reading.run(first, options.deadline).await
+        reading.go(first, options.deadline).await
     }
 
     /// The route of writes and table changes; fails while the primary is down.

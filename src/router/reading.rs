@@ -44,7 +44,7 @@ pub(super) struct Reading<'a, F> {
 
 impl<'a, F> Reading<'a, F> {
     /// Reads where it was chosen to, and elsewhere if that fails.
-    pub(super) async fn run<T, Fut>(
+    pub(super) async fn go<T, Fut>(
         self,
         first: Chosen<'a>,
         deadline: Option<tokio::time::Instant>,
@@ -76,6 +76,16 @@ impl<'a, F> Reading<'a, F> {
             table: self.table,
             ask: self.ask,
             need,
+        }
+    }
+
+    /// Whether an error is of the place: another one may do better. A table that is
+    /// missing there is, as long as the primary has it.
+    fn is_of_the_place(&self, error: &Error) -> bool {
+        let primary = self.router.primary().connection();
+        match error {
+            Error::Conflict(_) => primary.catalog().position(self.table).is_some(),
+            error => error.is_connection_fault(),
         }
     }
 
@@ -131,14 +141,14 @@ where
         let position = snapshot.position();
         let error = unless_gone(connection, self.table, &position, route.policy, error).await;
         connection.forget_version(self.table, &position).await;
-        if error.is_connection_fault() {
+        if self.is_of_the_place(&error) {
             connection.note_error(&error);
         }
         Err(error)
     }
 
     fn verdict(&self, error: &Error) -> Verdict {
-        if !error.is_connection_fault() {
+        if !self.is_of_the_place(error) {
             return Verdict::FINAL;
         }
         let is_to_blame = match error {

@@ -30,7 +30,7 @@ use super::{
 };
 
 /// What a refusal may take, also where nothing is optimised.
-const QUICK: Duration = Duration::from_secs(2);
+const QUICK: Duration = Duration::from_secs(5);
 
 /// A text that stands for what a client would not want to see in a log.
 const SECRET: &str = "hunter2";

@@ -100,19 +100,25 @@ async fn every_answer_is_one_that_a_single_table_could_give() {
     assert!(found.is_empty(), "{:#?}", &found[..found.len().min(20)]);
 }
 
+/// Whether what is broken shows as one of these violations. When it strikes is
+/// a matter of the machine's pace, so a few runs may be needed.
+async fn is_found(broken: Broken, words: &[&str]) -> bool {
+    for _run in 0..5 {
+        let found = run(broken, 500).await;
+        if found.iter().any(|v| words.iter().any(|w| v.contains(w))) {
+            return true;
+        }
+        println!("nothing of {words:?} among {found:?}");
+    }
+    false
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_token_check_stale_reads_are_found() {
-    let found = run(Broken::IgnoreTokens, 500).await;
-    assert!(found.iter().any(|v| v.contains("stale")), "{found:?}");
+    assert!(is_found(Broken::IgnoreTokens, &["stale"]).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_manifest_first_broken_reads_are_found() {
-    let found = run(Broken::ManifestFirst, 500).await;
-    assert!(
-        found
-            .iter()
-            .any(|v| v.contains("broken") || v.contains("torn")),
-        "{found:?}"
-    );
+    assert!(is_found(Broken::ManifestFirst, &["broken", "torn"]).await);
 }

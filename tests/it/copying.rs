@@ -43,7 +43,10 @@ async fn tags_of(folder: &Path) -> Vec<(String, u64)> {
             Err(lance::Error::RefNotFound { .. }) => continue,
             Err(e) => panic!("{name}: {e}"),
         };
-        assert_eq!(tagged.version().version, tag.version);
+        if tagged.version().version != tag.version {
+            // Moved since it was listed.
+            continue;
+        }
         assert!(tagged.scan().try_into_batch().await.unwrap().num_rows() > 0);
         found.push((name, tag.version));
     }

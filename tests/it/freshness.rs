@@ -1,8 +1,16 @@
 //! Reads are never staler than asked: tokens, bounds, the primary, one version.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use lancegate::proto::v1::{freshness::Kind, *};
+use lancegate::{
+    domain::{self, Bounds, TableName},
+    proto::v1::{freshness::Kind, *},
+    router::ReadOptions,
+};
+use tokio::sync::oneshot;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
@@ -132,28 +140,39 @@ async fn the_primary_is_not_crushed_by_lag() {
         ("LANCEGATE_FRESHNESS__WAIT", "0s"),
         ("LANCEGATE_FRESHNESS__MAX_SPILLED_READS", "1"),
     ];
-    let (server, written) = left_behind(&settings).await;
-    let mut reads = Vec::new();
-    for _ in 0..40 {
-        let (mut search, kind) = (server.search.clone(), token(&written));
-        reads.push(tokio::spawn(
-            async move { search.count(count_with(kind)).await },
-        ));
+    let (mut server, written) = left_behind(&settings).await;
+    let table = TableName::parse("t").unwrap();
+    let router = Arc::clone(server.app.router());
+    let newest = router.primary().connection().catalog().position(&table);
+    let options = ReadOptions {
+        freshness: domain::Freshness::Bounded(Bounds {
+            position: newest,
+            ..Bounds::NONE
+        }),
+        wait: Duration::ZERO,
+        deadline: None,
+    };
+    // One read that takes as long as this test wants.
+    let (begun, begins) = oneshot::channel();
+    let (end, ends) = oneshot::channel::<()>();
+    let slow = tokio::spawn(async move {
+        let read = router.read(&table, &options, |snapshot| async move {
+            begun.send(()).unwrap();
+            ends.await.unwrap();
+            Ok(snapshot.version())
+        });
+        read.await
+    });
+    begins.await.unwrap();
+    for _ in 0..3 {
+        let refused = count(&mut server, token(&written)).await.unwrap_err();
+        assert_eq!(reason(&refused), "SPILL_LIMIT", "{refused}");
     }
-    let (mut answered, mut refused) = (0, 0);
-    for read in reads {
-        match read.await.unwrap() {
-            Ok(answer) => {
-                assert_eq!(answer.into_inner().count, 11);
-                answered += 1;
-            }
-            Err(status) => {
-                assert_eq!(reason(&status), "SPILL_LIMIT", "{status}");
-                refused += 1;
-            }
-        }
-    }
-    assert!(answered > 0 && refused > 0, "{answered} and {refused}");
+    end.send(()).unwrap();
+    let (_, served) = slow.await.unwrap().unwrap();
+    assert_eq!(served.route.to_string(), "spilled(primary)");
+    let (rows, served) = count(&mut server, token(&written)).await.unwrap();
+    assert_eq!((rows, served.route.as_str()), (11, "spilled(primary)"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

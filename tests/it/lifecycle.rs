@@ -91,8 +91,8 @@ async fn stopping_says_not_serving_first_and_fails_no_accepted_request() {
                 };
                 match search.search(request).await {
                     Ok(_) => answered.fetch_add(1, Ordering::Relaxed),
-                    // After GOAWAY: such a request was never accepted.
-                    Err(e) if never_sent(&e) => break,
+                    // After GOAWAY.
+                    Err(e) if never_accepted(&e) => break,
                     Err(e) => panic!("an accepted request failed: {e:?}"),
                 };
             }
@@ -109,16 +109,23 @@ async fn stopping_says_not_serving_first_and_fails_no_accepted_request() {
     }
 }
 
-/// Whether a request never left the client: nobody listened any more, or its
-/// connection was closing while it waited to be sent.
-fn never_sent(status: &tonic::Status) -> bool {
+/// Whether a request was never accepted: nobody listened any more, its connection
+/// was closing while it waited to be sent, or it is beyond the last one that the
+/// server's GOAWAY names. One that is cut off after that ends with another error.
+fn never_accepted(status: &tonic::Status) -> bool {
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(status);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
             return io.kind() == std::io::ErrorKind::ConnectionRefused;
         }
         if let Some(hyper) = error.downcast_ref::<hyper::Error>() {
-            return hyper.is_canceled();
+            if hyper.is_canceled() {
+                return true;
+            }
+        }
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            let clean = h2.reason() == Some(h2::Reason::NO_ERROR);
+            return h2.is_go_away() && h2.is_remote() && clean;
         }
         cause = error.source();
     }

@@ -10,6 +10,7 @@ mod differential;
 mod divergence;
 mod failpoints;
 mod freshness;
+mod hidden;
 mod killed;
 mod lifecycle;
 mod mirrored;

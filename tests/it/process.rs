@@ -31,6 +31,10 @@ pub fn command(folder: &Path, replicas: usize, args: &[&str]) -> Command {
         .env("LANCEGATE_REPLICATION__POLL_INTERVAL", "100ms")
         .env("LANCEGATE_REPLICATION__DELETE_GRACE", "100ms")
         .env("LANCEGATE_HEALTH__PROBE_INTERVAL", "200ms")
+        // A read says what one attempt found: nothing hides a file that is missing.
+        .env("LANCEGATE_RETRIES__MAX_ATTEMPTS", "1")
+        .env("LANCEGATE_OUTLIER__ENABLED", "false")
+        .env("LANCEGATE_OUTLIER__SLOW_START", "0s")
         .env("LANCEGATE_SHUTDOWN__GRACE", "10ms")
         .env("LANCEGATE_LOGGING__FORMAT", "json")
         .stdin(Stdio::null());

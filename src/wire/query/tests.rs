@@ -85,7 +85,7 @@ fn a_whole_query_is_read() {
 fn unset_is_the_default() {
     let found = search(Some(good()), &limits()).unwrap();
     let want = Search {
-        vectors: vec![vec![1.0, 2.0]],
+        vectors: vec![vec![1.0, 2.0].into()],
         limit: 10,
         ..Default::default()
     };

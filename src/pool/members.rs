@@ -171,6 +171,11 @@ impl Pool {
         let usual = outlier::Sorted::of(known.collect());
         let counted = signs.iter().filter(|(_, s)| s.requests > 0);
         let failing = outlier::Sorted::of(counted.map(|(_, s)| s.failing).collect());
+        let limit = outlier::limit(usual.median_without(None), settings);
+        for member in members.iter().filter(|m| m.is_trial_overdue(limit, now)) {
+            let lasts = member.eject_in_turn(Why::Trial, settings, now);
+            ejected(member, Why::Trial, lasts);
+        }
         let mut out = members.iter().filter(|m| m.is_out()).count();
         for (member, own) in &signs {
             let known = (own.usual > 0.0).then_some(own.usual);
