@@ -19,7 +19,7 @@ use super::fleet::{count, router_settings, start_router, topology, up};
 use crate::{
     data::{ipc, small},
     process::{Server, until_some},
-    server::{TestServer, wait_until},
+    server::{TestServer, http_get, wait_until},
 };
 
 fn seconds() -> Duration {
@@ -80,8 +80,8 @@ impl Load {
         .await;
     }
 
-    /// Stops the clients; there was no error.
-    async fn end(self, what: &str) {
+    /// Stops the clients; there was no error. Answers how many reads there were.
+    async fn end(self, what: &str) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients {
             client.await.unwrap();
@@ -107,13 +107,26 @@ impl Load {
 }
 
 /// A node as a process of its own.
-async fn node_process(folder: &Path, i: usize) -> Server {
+async fn node_process(folder: &Path, i: usize, more: &[(&str, &str)]) -> Server {
     let copy = folder.join(format!("copy-{i}")).display().to_string();
-    let env = [
+    let mut env = vec![
         ("LANCEGATE_REPLICAS__0__NAME", "replica-1"),
         ("LANCEGATE_REPLICAS__0__URI", copy.as_str()),
     ];
+    env.extend(more);
     Server::start(folder, 0, &env).await
+}
+
+/// How many counts a process has been asked for, by its own metrics.
+async fn counts(server: &Server) -> u64 {
+    let (_, text) = http_get(server.process.address("http"), "/metrics").await;
+    let of_counts = |line: &&str| {
+        line.starts_with("grpc_server_started_total") && line.contains("grpc_method=\"Count\"")
+    };
+    let lines = text.lines().filter(of_counts);
+    lines
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
 }
 
 fn address(server: &Server) -> String {
@@ -131,12 +144,17 @@ struct Processes {
 }
 
 impl Processes {
-    async fn start(more: &[(&str, &str)]) -> Self {
+    /// `more` is of the router, `third` of the third node.
+    async fn start(more: &[(&str, &str)], third: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().unwrap();
         let primary = Server::start(folder.path(), 0, &[]).await;
         let mut nodes = Vec::new();
         for i in 1..=3 {
-            nodes.push(Some(node_process(folder.path(), i).await));
+            let faults: &[(&str, &str)] = match i {
+                3 => third,
+                _ => &[],
+            };
+            nodes.push(Some(node_process(folder.path(), i, faults).await));
         }
         let uris: Vec<String> = nodes
             .iter()
@@ -191,7 +209,7 @@ async fn seen(router: &mut TestServer, name: &str, state: ConnectionState) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_killed_costs_no_client_an_error() {
-    let mut all = Processes::start(&[]).await;
+    let mut all = Processes::start(&[], &[]).await;
     let load = Load::start(&all.router.search);
     load.goes_on(50).await;
     all.nodes[1].take().unwrap().process.kill();
@@ -212,7 +230,7 @@ async fn a_node_that_is_killed_costs_no_client_an_error() {
 async fn a_node_that_hangs_is_left_alone_until_it_is_back() {
     // Long enough that probes do not find it first.
     let slow_probes = [("LANCEGATE_HEALTH__PROBE_TIMEOUT", "60s")];
-    let mut all = Processes::start(&slow_probes).await;
+    let mut all = Processes::start(&slow_probes, &[]).await;
     let load = Load::start(&all.router.search);
     load.goes_on(200).await;
     let hanging = all.nodes[2].as_ref().unwrap();
@@ -243,8 +261,35 @@ async fn a_node_that_hangs_is_left_alone_until_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_fails_one_read_in_five_costs_few_attempts_and_no_error() {
+    // It does not hide its faults itself.
+    let failing = [
+        ("LANCEGATE_FAULTS", "replica-1=fail:20"),
+        ("LANCEGATE_RETRIES__MAX_ATTEMPTS", "1"),
+    ];
+    let mut all = Processes::start(&[], &failing).await;
+    let mut asked = 0;
+    for server in all.nodes.iter().flatten().chain(&all.primary) {
+        asked += counts(server).await;
+    }
+    let load = Load::start(&all.router.search);
+    load.goes_on(600).await;
+    tokio::time::sleep(seconds()).await;
+    let reads = load.end("one in five fails").await;
+    let mut attempts = 0;
+    for server in all.nodes.iter().flatten().chain(&all.primary) {
+        attempts += counts(server).await;
+    }
+    let per_read = (attempts - asked) as f64 / reads as f64;
+    println!("{per_read:.3} attempts a read");
+    assert!((1.0..=1.2).contains(&per_read), "{per_read}");
+    let known = topology(&mut all.router).await;
+    assert!(known[3].reads_total > 0, "{known:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_nodes_the_primary_answers_and_without_that_nobody_in_time() {
-    let mut all = Processes::start(&[]).await;
+    let mut all = Processes::start(&[], &[]).await;
     for node in &mut all.nodes {
         node.take().unwrap().process.kill();
     }
@@ -295,7 +340,7 @@ async fn nodes_come_and_go_with_the_lines_of_a_file() {
     let primary = Server::start(folder.path(), 0, &[]).await;
     let mut nodes = Vec::new();
     for i in 1..=3 {
-        nodes.push(node_process(folder.path(), i).await);
+        nodes.push(node_process(folder.path(), i, &[]).await);
     }
     let list = folder.path().join("nodes");
     let write = |indexes: &[usize]| {
