@@ -334,12 +334,7 @@ async fn one_version_is_kept_and_read_through_a_router() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_get_a_third_each() {
-    // What a busy machine makes slow is not to be ejected here.
-    let even = [
-        ("LANCEGATE_OUTLIER__ENABLED", "false"),
-        ("LANCEGATE_OUTLIER__SLOW_START", "0s"),
-    ];
-    let mut fleet = Fleet::start(&even).await;
+    let mut fleet = Fleet::start(&[]).await;
     fleet.table_of("t", ipc(&small(0, 10))).await;
     let mut clients = Vec::new();
     for _ in 0..6 {

@@ -22,6 +22,15 @@ use crate::{
     server::{TestServer, http_get, wait_until},
 };
 
+/// What hides a fault, as it is by default but for shorter times.
+const HIDING: [(&str, &str); 5] = [
+    ("LANCEGATE_RETRIES__MIN_PER_SECOND", "10"),
+    ("LANCEGATE_OUTLIER__ENABLED", "true"),
+    ("LANCEGATE_OUTLIER__EJECTION", "1s"),
+    ("LANCEGATE_OUTLIER__MAX_EJECTION", "2s"),
+    ("LANCEGATE_OUTLIER__SLOW_START", "1s"),
+];
+
 fn seconds() -> Duration {
     let set = std::env::var("FAULT_SECONDS").ok();
     let seconds = set.map_or(2, |text| text.parse().expect("a number of seconds"));
@@ -161,7 +170,9 @@ impl Processes {
             .flatten()
             .map(|node| format!("grpc://{}", address(node)))
             .collect();
-        let config = router_settings(&format!("grpc://{}", address(&primary)), &uris, more);
+        let primary_uri = format!("grpc://{}", address(&primary));
+        let more: Vec<_> = HIDING.iter().chain(more).copied().collect();
+        let config = router_settings(&primary_uri, &uris, &more);
         let mut router = start_router(config).await;
         router
             .table
@@ -263,10 +274,7 @@ async fn a_node_that_hangs_is_left_alone_until_it_is_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_fails_one_read_in_five_costs_few_attempts_and_no_error() {
     // It does not hide its faults itself.
-    let failing = [
-        ("LANCEGATE_FAULTS", "replica-1=fail:20"),
-        ("LANCEGATE_RETRIES__MAX_ATTEMPTS", "1"),
-    ];
+    let failing = [("LANCEGATE_FAULTS", "replica-1=fail:20")];
     let mut all = Processes::start(&[], &failing).await;
     let mut asked = 0;
     for server in all.nodes.iter().flatten().chain(&all.primary) {
