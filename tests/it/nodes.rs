@@ -2,6 +2,7 @@
 //! becomes of one of them.
 
 mod contract;
+mod doubt;
 mod faults;
 mod fleet;
 mod loops;

@@ -44,7 +44,6 @@ const EDGES: &[(&str, &[&str])] = &[
             "proto",
             "telemetry",
             "node",
-            "pool",
         ],
     ),
     ("node", &["pool", "domain", "config", "proto", "telemetry"]),
@@ -66,7 +65,6 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "gateway",
             "node",
-            "pool",
             "service",
             "router",
             "pool",

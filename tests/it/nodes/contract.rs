@@ -176,6 +176,56 @@ async fn reads_of_every_kind_come_from_nodes_with_who_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn large_answers_stream_through_whole() {
+    const ROWS: i64 = 10_000;
+    let mut fleet = Fleet::start(&[]).await;
+    fleet.table_of("t", ipc(&small(0, ROWS))).await;
+    let router = &mut fleet.router;
+    for _ in 0..3 {
+        let answer = router
+            .search
+            .scan(ScanRequest {
+                table: "t".into(),
+                page_size: 10_000,
+                ..Default::default()
+            })
+            .await
+            .unwrap()
+            .into_inner();
+        // More than is held back, in one message.
+        let size = match answer.rows.as_ref().and_then(|rows| rows.format.as_ref()) {
+            Some(rows::Format::ArrowIpc(bytes)) => bytes.len(),
+            other => panic!("{other:?}"),
+        };
+        assert!(size > 300_000, "{size} bytes");
+        let served = answer.served.unwrap();
+        assert!(served.connection.starts_with("node-"), "{served:?}");
+        let mut found = ids(&batch(answer.rows));
+        found.sort_unstable();
+        assert_eq!(found, (0..ROWS).collect::<Vec<i64>>());
+    }
+    let query = Query {
+        limit: 10_000,
+        ..query().unwrap()
+    };
+    let mut stream = router
+        .search
+        .search_stream(SearchStreamRequest {
+            table: "t".into(),
+            query: Some(query),
+            ..Default::default()
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.message().await.unwrap() {
+        bytes.extend_from_slice(&chunk.arrow_ipc);
+    }
+    assert_eq!(read_ipc(&bytes).num_rows(), ROWS as usize);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn writes_go_to_the_primary_and_tokens_read_them_anywhere() {
     let mut fleet = Fleet::start(&[]).await;
     fleet.table_of("t", ipc(&small(0, 10))).await;

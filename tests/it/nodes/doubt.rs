@@ -1,0 +1,90 @@
+//! A primary that takes a request and is gone before it answers.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use lancegate::{
+    app::App,
+    proto::v1::{
+        table_service_client::TableServiceClient, write_service_client::WriteServiceClient, *,
+    },
+};
+use tokio::net::TcpListener;
+use tonic::{Code, transport::Endpoint};
+
+use super::fleet::router_settings;
+use crate::{
+    data::{ipc, small},
+    server::reason,
+};
+
+/// How often each method was called.
+type Seen = Arc<Mutex<HashMap<String, usize>>>;
+
+/// Takes each request to its end, and ends the connection.
+async fn vanishing() -> (SocketAddr, Seen) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Seen::default();
+    let counted = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let counted = Arc::clone(&counted);
+            tokio::spawn(async move {
+                let Ok(mut connection) = h2::server::handshake(stream).await else {
+                    return;
+                };
+                let Some(Ok((request, _respond))) = connection.accept().await else {
+                    return;
+                };
+                let method = request.uri().path().rsplit('/').next().unwrap().to_owned();
+                *counted.lock().unwrap().entry(method).or_default() += 1;
+                // All of it was read: nobody can say what became of it.
+                let mut body = request.into_body();
+                let whole = async {
+                    while let Some(Ok(data)) = body.data().await {
+                        let _ = body.flow_control().release_capacity(data.len());
+                    }
+                };
+                tokio::select! {
+                    () = whole => {}
+                    _ = connection.accept() => {}
+                }
+            });
+        }
+    });
+    (address, seen)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_made_once_and_its_doubt_is_told() {
+    let (address, seen) = vanishing().await;
+    let config = router_settings(&format!("grpc://{address}"), &[], &[]);
+    let app = App::start(config).await.unwrap();
+    let url = format!("http://{}", app.grpc_address());
+    let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
+    let calls = |method: &str| seen.lock().unwrap().get(method).copied().unwrap_or(0);
+
+    let mut write = WriteServiceClient::new(channel.clone());
+    let insert = InsertRequest {
+        table: "t".into(),
+        rows: Some(ipc(&small(0, 1))),
+        ..Default::default()
+    };
+    let refused = write.insert(insert).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unknown, "{refused:?}");
+    assert_eq!(reason(&refused), "COMMIT_OUTCOME_UNKNOWN");
+    assert_eq!(calls("Insert"), 1);
+
+    // What changes nothing can be asked again, and is.
+    let mut table = TableServiceClient::new(channel);
+    let describe = DescribeTableRequest { table: "t".into() };
+    let refused = table.describe_table(describe).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    assert_eq!(reason(&refused), "NODE_LOST");
+    assert_eq!(calls("DescribeTable"), 3);
+    app.stop().await.unwrap();
+}
