@@ -12,7 +12,10 @@ use lancegate::{
         table_service_client::TableServiceClient, write_service_client::WriteServiceClient, *,
     },
 };
-use tokio::net::TcpListener;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
 use tonic::{Code, transport::Endpoint};
 
 use super::fleet::router_settings;
@@ -24,7 +27,7 @@ use crate::{
 /// How often each method was called.
 type Seen = Arc<Mutex<HashMap<String, usize>>>;
 
-/// Takes each request to its end, and ends the connection.
+/// Takes each request to its end, and ends the connection. Only probes are answered.
 async fn vanishing() -> (SocketAddr, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -32,31 +35,49 @@ async fn vanishing() -> (SocketAddr, Seen) {
     let counted = Arc::clone(&seen);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let counted = Arc::clone(&counted);
-            tokio::spawn(async move {
-                let Ok(mut connection) = h2::server::handshake(stream).await else {
-                    return;
-                };
-                let Some(Ok((request, _respond))) = connection.accept().await else {
-                    return;
-                };
-                let method = request.uri().path().rsplit('/').next().unwrap().to_owned();
-                *counted.lock().unwrap().entry(method).or_default() += 1;
-                // All of it was read: nobody can say what became of it.
-                let mut body = request.into_body();
-                let whole = async {
-                    while let Some(Ok(data)) = body.data().await {
-                        let _ = body.flow_control().release_capacity(data.len());
-                    }
-                };
-                tokio::select! {
-                    () = whole => {}
-                    _ = connection.accept() => {}
-                }
-            });
+            tokio::spawn(vanish(stream, Arc::clone(&counted)));
         }
     });
     (address, seen)
+}
+
+async fn vanish(stream: TcpStream, counted: Seen) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else {
+        return;
+    };
+    let whole = Arc::new(Notify::new());
+    loop {
+        let accepted = tokio::select! {
+            accepted = connection.accept() => accepted,
+            // All of it was read: nobody can say what became of it.
+            () = whole.notified() => return,
+        };
+        let Some(Ok((request, mut respond))) = accepted else {
+            return;
+        };
+        let path = request.uri().path().to_owned();
+        if path.starts_with("/grpc.health.v1.Health/") {
+            let refused = http::Response::builder()
+                .header("content-type", "application/grpc")
+                .header("grpc-status", "12")
+                .body(())
+                .unwrap();
+            respond.send_response(refused, true).unwrap();
+            continue;
+        }
+        let method = path.rsplit('/').next().unwrap().to_owned();
+        *counted.lock().unwrap().entry(method).or_default() += 1;
+        let (mut body, whole) = (request.into_body(), Arc::clone(&whole));
+        tokio::spawn(async move {
+            // Held: dropping it would answer with a reset.
+            let _respond = respond;
+            while let Some(Ok(data)) = body.data().await {
+                let _ = body.flow_control().release_capacity(data.len());
+            }
+            whole.notify_one();
+            std::future::pending::<()>().await;
+        });
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
