@@ -62,7 +62,7 @@ async fn vanish(stream: TcpStream, counted: Seen) {
                 .header("grpc-status", "12")
                 .body(())
                 .unwrap();
-            respond.send_response(refused, true).unwrap();
+            let _ = respond.send_response(refused, true);
             continue;
         }
         let method = path.rsplit('/').next().unwrap().to_owned();
