@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use lancegate::proto::v1::*;
+use tempfile::TempDir;
 use tonic::Code;
 
-use super::fleet::{Fleet, count, topology, who};
+use super::fleet::{Fleet, count, start_node, topology, up, uri, who};
 use crate::{
     data::{batch, floats, ids, ipc, ipc_bytes, read_ipc, small},
-    server::reason,
+    server::{TestServer, reason, settings_with, wait_until},
 };
 
 fn insert(table: &str, first: i64, rows: i64) -> InsertRequest {
@@ -423,4 +424,61 @@ async fn three_nodes_get_a_third_each() {
         connections[1..].iter().all(|c| c.reads_total == 100),
         "{connections:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_stand_beside_the_replicas_of_a_process() {
+    let folder = TempDir::new().unwrap();
+    let node = start_node(folder.path(), 1).await;
+    let address = uri(&node);
+    let more = [
+        ("LANCEGATE_REPLICAS__1__NAME", "node-1"),
+        ("LANCEGATE_REPLICAS__1__URI", address.as_str()),
+        ("LANCEGATE_REPLICAS__1__WEIGHT", "3"),
+        ("LANCEGATE_RETRIES__MAX_ATTEMPTS", "3"),
+    ];
+    let config = settings_with(folder.path(), 1, &more);
+    let mut server = TestServer::start_with(TempDir::new().unwrap(), config).await;
+    up(&mut server, 3).await;
+    server
+        .table
+        .create_table(CreateTableRequest {
+            table: "t".into(),
+            source: Some(create_table_request::Source::Rows(ipc(&small(0, 10)))),
+            ..Default::default()
+        })
+        .await
+        .unwrap();
+    // Both have their copies.
+    let name = lancegate::domain::TableName::parse("t").unwrap();
+    wait_until("copied", || {
+        [&server.app, &node].iter().all(|app| {
+            let replica = &app.router().unwrap().replicas()[0];
+            replica.catalog().version(&name).is_some()
+        })
+    })
+    .await;
+    let mut by_connection: BTreeMap<String, u32> = BTreeMap::new();
+    for _ in 0..40 {
+        let answer = server.search.count(count("t")).await.unwrap().into_inner();
+        let served = answer.served.unwrap();
+        *by_connection.entry(served.connection).or_default() += 1;
+    }
+    let expected = [("node-1/replica-1", 30), ("replica-1", 10)];
+    let expected = expected.map(|(name, reads)| (name.to_owned(), reads));
+    assert_eq!(by_connection, BTreeMap::from(expected));
+
+    // Writes are this process' own, and so is what is left when the node is gone.
+    let written = server.write.insert(insert("t", 10, 1)).await.unwrap();
+    let served = written.into_inner().served.unwrap();
+    assert_eq!(served.connection, "primary");
+    node.stop().await.unwrap();
+    for _ in 0..10 {
+        let read = CountRequest {
+            freshness: with(freshness::Kind::Token(served.token.clone())),
+            ..count("t")
+        };
+        let answer = server.search.count(read).await.unwrap().into_inner();
+        assert_eq!(answer.count, 11);
+    }
 }
