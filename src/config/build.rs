@@ -7,12 +7,12 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     Cache, Config, Health, Limits, Logging, Metrics, Server, Shutdown,
-    balance::pool,
     checks::{Zero, bytes, duration},
     connections::{Connections, connections},
     fault::Faults,
     freshness::freshness,
     nodes,
+    pool::pool,
     raw::{self, Raw},
     replication::replication,
     retention::retention,

@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{
     Discovery, Location, NodePrimary, NodeReplica, Primary, ReplicaMode,
-    balance::zone,
     fault::Faults,
     location::{canonical, identity, storage_options},
     nodes::is_node,
+    pool::zone,
     raw::{self, Raw},
 };
 

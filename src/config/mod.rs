@@ -6,7 +6,6 @@
 //! out what does not fit, [`build`] checks the meaning of the rest. All faults
 //! found on the way are reported together.
 
-mod balance;
 mod build;
 mod checks;
 mod connections;
@@ -15,6 +14,7 @@ mod fault;
 mod freshness;
 mod location;
 mod nodes;
+mod pool;
 mod raw;
 mod render;
 mod replication;
@@ -26,10 +26,10 @@ mod structure;
 mod tests;
 mod units;
 
-pub use balance::{Balance, Hedging, Method, Outlier, Pool, Retries};
 pub use fault::{ConfigErrors, Fault};
 pub use freshness::{DefaultFreshness, Freshness};
 pub use nodes::{Discovery, NodeAddress, NodePrimary, NodeReplica, NodeSettings, Nodes};
+pub use pool::{Balance, Hedging, Method, Outlier, Pool, Retries};
 pub use raw::schema;
 pub use replication::{OnDivergence, ReplicaMode, Replication, Verify};
 pub use retention::{Keep, Retention};

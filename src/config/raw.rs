@@ -12,14 +12,14 @@ use super::{
     units::{ByteSize, DurationText},
 };
 
-mod balance;
 mod nodes;
+mod pool;
 mod replication;
 mod retention;
 mod sessions;
 
-pub(super) use balance::{Balance, Hedging, Outlier, Retries};
 pub(super) use nodes::Nodes;
+pub(super) use pool::{Balance, Hedging, Outlier, Retries};
 pub(super) use replication::{Replica, Replication};
 pub(super) use retention::{Retention, TableRetention};
 pub(super) use sessions::Sessions;

@@ -116,6 +116,51 @@ fn every_fault_of_every_source_is_reported_at_once() {
 }
 
 #[test]
+fn what_hides_faults_is_checked_too() {
+    let text = r#"
+        [primary]
+        uri = "/data/p"
+        [[replicas]]
+        uri = "/data/0"
+        weight = 0
+        zone = "eu west"
+        [[replicas]]
+        uri = "/data/1"
+        weight = 3
+        [balance]
+        policy = "random"
+        zone = "a/b"
+        [outlier]
+        ejection = "10m"
+        interval = "0s"
+        latency_factor = 1
+        [retries]
+        max_attempts = 11
+        [hedging]
+        delay = "0s"
+    "#;
+    let said = faults(text, &[]);
+    for expected in [
+        "replicas[0].weight: must be a whole number from 1 to 1000, not 0",
+        "replicas[0].zone: must be at most 63 of A-Z, a-z, 0-9, -, _ and .",
+        "balance.policy: must be one of \"round_robin\", \"least_request\", \"p2c_peak_ewma\", not this",
+        "balance.zone: must be at most 63",
+        "outlier.max_ejection: is shorter than outlier.ejection",
+        "outlier.interval: must be longer than nothing",
+        "outlier.latency_factor: must be a whole number from 2 to 1000",
+        "retries.max_attempts: must be a whole number from 1 to 10",
+        "hedging.delay: must be longer than nothing",
+    ] {
+        assert!(said.contains(expected), "missing: {expected}\n{said}");
+    }
+    let text = "[primary]\nuri = '/data/p'\n[[replicas]]\nuri = '/data/0'\nweight = 3\nzone = 'b'";
+    let config = load_with(text, &[("LANCEGATE_BALANCE__ZONE", "a")]).unwrap();
+    assert_eq!(config.replicas[0].weight, 3);
+    assert_eq!(config.replicas[0].zone.as_deref(), Some("b"));
+    assert_eq!(config.pool.balance.zone.as_deref(), Some("a"));
+}
+
+#[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {
     let (_folder, path) = file(
         "[server]\ngrpc_address = '127.0.0.1:1'\nhttp_address = '127.0.0.1:2'\n[limits]\nmax_limit = 3",

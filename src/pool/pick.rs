@@ -174,7 +174,7 @@ where
     let (_, weight, index) =
         mine.or_else(|| members.clone().next().map(|(i, s)| (0, s.weight.into(), i)))?;
     // In the smallest numbers where they are whole weights.
-    let unit = if weight % 100 == 0 && all % 100 == 0 {
+    let unit = if weight.is_multiple_of(100) && all.is_multiple_of(100) {
         100
     } else {
         1

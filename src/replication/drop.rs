@@ -16,7 +16,7 @@ use super::{ReplicationError, failpoint};
 use crate::{
     connection::Connection,
     domain::{Error, TableName},
-    storage::{Objects, Store},
+    storage::{Needed, Objects, Store},
 };
 
 /// Deletes files of one replica later, without holding up what deletes them.
@@ -138,7 +138,7 @@ impl Dropper {
         for path in paths {
             let file = path.strip_prefix(&folder).unwrap_or(&path);
             let mut doomed = self.doomed.lock().await;
-            if doomed.remove(&path) && !needed.contains(file.trim_start_matches('/')) {
+            if doomed.remove(&path) && !needed.has(file.trim_start_matches('/')) {
                 store.objects().delete(&path).await?;
                 failpoint::reached("drop:deleting");
             }
@@ -151,15 +151,10 @@ impl Dropper {
 }
 
 /// The files of all versions of a table that are there.
-async fn needed(store: &Store, table: &TableName) -> Result<HashSet<String>, ReplicationError> {
-    let handle = match store.open(table).await {
-        Ok(handle) => handle,
-        Err(Error::NotFound { .. }) => return Ok(HashSet::new()),
-        Err(e) => return Err(e.into()),
-    };
-    let versions = handle.version_files(0).await?;
-    let files = versions.into_values();
-    Ok(files
-        .flat_map(|v| v.files.into_iter().chain([v.manifest]))
-        .collect())
+async fn needed(store: &Store, table: &TableName) -> Result<Needed, ReplicationError> {
+    match store.open(table).await {
+        Ok(handle) => Ok(handle.needed().await?),
+        Err(Error::NotFound { .. }) => Ok(Needed::default()),
+        Err(e) => Err(e.into()),
+    }
 }

@@ -7,7 +7,7 @@
 //! first and its files after, so that a version which is there is whole.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -201,13 +201,12 @@ impl Context<'_> {
         let folder = Objects::table_folder(table);
         // Listed before the versions: what comes after is not among them.
         let there = self.target.objects().list(&folder).await?;
-        let versions = self.target.open(table).await?.version_files(0).await?;
-        let needed: HashSet<String> = versions.into_values().flat_map(|v| v.files).collect();
+        let needed = self.target.open(table).await?.needed().await?;
         let mut files = Vec::new();
         for (path, size) in there {
             let file = within(&path, &folder);
             let of_versions = FOLDERS.iter().any(|folder| file.starts_with(folder));
-            if of_versions && !needed.contains(file) && !self.dropper.dooms(&path).await {
+            if of_versions && !needed.has(file) && !self.dropper.dooms(&path).await {
                 files.push((path, size));
             }
         }

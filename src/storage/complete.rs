@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lance::index::DatasetIndexExt;
+use lance::{Dataset, index::DatasetIndexExt};
 use lance_table::io::deletion::relative_deletion_file_path;
 
 use super::{Objects, Snapshot, error};
@@ -10,7 +10,7 @@ use crate::domain::{Error, Result};
 
 /// A file that a read of a version needs. Its size, in bytes, where the manifest
 /// knows it.
-type Needed = (String, Option<u64>);
+type NeededFile = (String, Option<u64>);
 
 impl Snapshot {
     /// The first file of this version that is not there, or has another size than
@@ -31,17 +31,27 @@ impl Snapshot {
             .filter_map(|(path, size)| Some((path.strip_prefix(&folder)?, *size)))
             .map(|(path, size)| (path.trim_start_matches('/'), size))
             .collect();
-        let fits = |(path, size): &Needed| match (there.get(path.as_str()), size) {
+        let fits = |(path, size): &NeededFile| match (there.get(path.as_str()), size) {
             (Some(found), Some(size)) => found == size,
             (Some(_), None) => true,
             (None, _) => false,
         };
-        let needed = self.needed_files().await?;
-        Ok(needed.into_iter().find(|file| !fits(file)).map(|f| f.0))
+        let dataset = error::dataset(&self.table).await?;
+        let needed = self.needed_files(&dataset).await?;
+        if let Some((missing, _)) = needed.into_iter().find(|file| !fits(file)) {
+            return Ok(Some(missing));
+        }
+        // Only data files that are there say which side files their blobs are in.
+        let references = self.blobs.references(&dataset).await?;
+        let mut beside = references.iter().flat_map(|r| &r.side_files);
+        let missing = beside.find(|(path, size)| {
+            let found = there.get(path.as_str());
+            found.is_none_or(|found| found < *size)
+        });
+        Ok(missing.map(|(path, _)| path.clone()))
     }
 
-    async fn needed_files(&self) -> Result<Vec<Needed>> {
-        let dataset = error::dataset(&self.table).await?;
+    async fn needed_files(&self, dataset: &Dataset) -> Result<Vec<NeededFile>> {
         let mut needed = Vec::new();
         for fragment in dataset.fragments().iter() {
             for file in fragment.referenced_lance_files() {

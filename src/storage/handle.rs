@@ -1,9 +1,11 @@
 //! The newest version of a table, as the primary follows it.
 
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, Fields, Schema};
 use lancedb::Table;
 
-use super::{Snapshot, error};
+use super::{Snapshot, blobs::Blobs, error};
 use crate::domain::{Error, Incarnation, Resource, Result, TableName};
 
 /// A handle that writes, and that sees its own writes. Other writers' commits
@@ -13,14 +15,21 @@ pub struct Handle {
     pub(super) name: TableName,
     pub(super) table: Table,
     incarnation: Incarnation,
+    pub(super) blobs: Arc<Blobs>,
 }
 
 impl Handle {
-    pub(super) fn new(name: TableName, table: Table, incarnation: Incarnation) -> Self {
+    pub(super) fn new(
+        name: TableName,
+        table: Table,
+        incarnation: Incarnation,
+        blobs: Arc<Blobs>,
+    ) -> Self {
         Self {
             name,
             table,
             incarnation,
+            blobs,
         }
     }
 
@@ -44,7 +53,8 @@ impl Handle {
             .checkout_current()
             .await
             .map_err(|e| error::in_table(&self.name, e))?;
-        Snapshot::of(self.name.clone(), pinned, self.incarnation).await
+        let blobs = Arc::clone(&self.blobs);
+        Snapshot::of(self.name.clone(), pinned, self.incarnation, blobs).await
     }
 
     /// The number of the version that this handle sees.

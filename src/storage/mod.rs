@@ -1,6 +1,7 @@
 //! LanceDB, behind plain values. The only folder that names `lancedb` or `lance`:
 //! what changes when a version of them changes is here.
 
+mod blobs;
 mod complete;
 mod distance;
 mod error;
@@ -20,6 +21,7 @@ mod prune;
 mod query;
 mod scan;
 mod session;
+mod sides;
 mod snapshot;
 mod store;
 mod transfer;
@@ -35,6 +37,7 @@ pub use pace::Pace;
 pub use pins::Pin;
 pub use prune::{Below, Removed};
 pub use session::{CacheUse, Sessions};
+pub use sides::Needed;
 pub use snapshot::{Batches, Rows, Snapshot};
 pub use store::Store;
 pub use transfer::{FileCopy, Transfer};

@@ -8,6 +8,7 @@ use lancedb::{Table, arrow::SendableRecordBatchStream};
 use tokio::sync::OnceCell;
 
 use super::{
+    blobs::Blobs,
     error,
     filter::{Bound, blame},
     index,
@@ -24,6 +25,7 @@ pub struct Snapshot {
     pub(super) table: Table,
     pub(super) schema: SchemaRef,
     pub(super) warmed: Warmed,
+    pub(super) blobs: Arc<Blobs>,
     commit: Commit,
     incarnation: Incarnation,
     indexes: OnceCell<Vec<IndexInfo>>,
@@ -128,6 +130,7 @@ impl Snapshot {
         name: TableName,
         table: Table,
         incarnation: Incarnation,
+        blobs: Arc<Blobs>,
     ) -> Result<Self> {
         let schema = table
             .schema()
@@ -140,6 +143,7 @@ impl Snapshot {
             table,
             schema,
             warmed: Warmed::default(),
+            blobs,
             commit,
             incarnation,
             indexes: OnceCell::new(),

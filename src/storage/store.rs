@@ -1,14 +1,18 @@
 //! One LanceDB location.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use futures::{StreamExt, TryStreamExt, stream};
-use lancedb::Session;
+use lancedb::{Session, Table};
 use secrecy::ExposeSecret;
 use url::Url;
 
-use super::{Handle, ObjectError, Objects, Published, Sessions, Snapshot, error};
+use super::{Handle, ObjectError, Objects, Published, Sessions, Snapshot, blobs::Blobs, error};
 use crate::{
     config::Location,
     domain::{Error, Incarnation, Resource, Result, TableName},
@@ -24,6 +28,8 @@ const MAX_DROPS: usize = 5;
 pub struct Store {
     connection: lancedb::Connection,
     objects: Objects,
+    /// Of tables that somebody has a handle on or a snapshot of.
+    blobs: Mutex<HashMap<TableName, Weak<Blobs>>>,
 }
 
 impl Store {
@@ -51,6 +57,7 @@ impl Store {
         Ok(Self {
             connection,
             objects,
+            blobs: Mutex::default(),
         })
     }
 
@@ -99,7 +106,24 @@ impl Store {
                     .map_err(|e| error::in_table(name, e))
             })
             .await?;
-        Ok(Handle::new(name.clone(), table, incarnation))
+        Ok(self.handle(name, table, incarnation))
+    }
+
+    fn handle(&self, name: &TableName, table: Table, incarnation: Incarnation) -> Handle {
+        Handle::new(name.clone(), table, incarnation, self.blobs(name))
+    }
+
+    /// What is known of the blobs of a table, shared by all who open it. Names of
+    /// data files are unique: one created anew has others.
+    fn blobs(&self, name: &TableName) -> Arc<Blobs> {
+        let mut all = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(name).and_then(Weak::upgrade) {
+            return known;
+        }
+        all.retain(|_, blobs| blobs.strong_count() > 0);
+        let blobs = Arc::new(Blobs::default());
+        all.insert(name.clone(), Arc::downgrade(&blobs));
+        blobs
     }
 
     /// Opens the newest version of a table of the primary, for writes too. A
@@ -138,7 +162,7 @@ impl Store {
                     })
             })
             .await?;
-        Snapshot::of(name.clone(), table, incarnation).await
+        Snapshot::of(name.clone(), table, incarnation, self.blobs(name)).await
     }
 
     /// Creates a table of these rows, none for an empty one.
@@ -164,7 +188,7 @@ impl Store {
             tracing::warn!(table = %name, %error, "the new table could not be marked");
             Incarnation::UNKNOWN
         });
-        Ok(Handle::new(name.clone(), table, incarnation))
+        Ok(self.handle(name, table, incarnation))
     }
 
     /// Drops a table with all its files: its manifests first, the newest last, so

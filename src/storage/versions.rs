@@ -11,10 +11,13 @@ use arrow::{
     datatypes::{DataType, Int64Type},
 };
 use futures::TryStreamExt;
-use lance::{dataset::files::TrackedFilesOptions, index::DatasetIndexExt};
+use lance::{
+    dataset::{Dataset, files::TrackedFilesOptions},
+    index::DatasetIndexExt,
+};
 use lance_table::{format::Manifest, system_index::mem_wal::MEM_WAL_INDEX_NAME};
 
-use super::{Handle, error};
+use super::{Handle, blobs::MANAGED, error, sides::Needed};
 use crate::domain::{Error, Result};
 
 /// One commit of one table. The number alone is no identity: dropping and
@@ -45,7 +48,7 @@ impl Commit {
 /// The files of one version, relative to the table's folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VersionFiles {
-    /// Data, deletion, index and transaction files.
+    /// Data files with their side files; deletion, index and transaction files.
     pub files: BTreeSet<String>,
     /// The manifest: its presence publishes the version.
     pub manifest: String,
@@ -68,8 +71,18 @@ impl Handle {
         if dataset.manifest().version == version {
             return Ok(Some(Commit::of(dataset.manifest())));
         }
+        let other = self.checkout(&dataset, version).await?;
+        Ok(other.map(|other| Commit::of(other.manifest())))
+    }
+
+    /// Another version of the table, or `None` if that version is not there.
+    pub(super) async fn checkout(
+        &self,
+        dataset: &Dataset,
+        version: u64,
+    ) -> Result<Option<Dataset>> {
         match dataset.checkout_version(version).await {
-            Ok(old) => Ok(Some(Commit::of(old.manifest()))),
+            Ok(other) => Ok(Some(other)),
             // Listed only now: a list has every version that there is.
             Err(e) => match self.version_numbers().await?.contains(&version) {
                 true => Err(error::in_table(&self.name, e.into())),
@@ -93,31 +106,44 @@ impl Handle {
             Some("the table has branches")
         } else if indexes.iter().any(|i| i.name == MEM_WAL_INDEX_NAME) {
             Some("the table has write-ahead state outside its versions (MemWAL)")
-        } else if manifest.schema.fields_pre_order().any(|f| f.is_blob_v2()) {
-            // Lance lists neither side files nor external ones with a version.
-            Some(
-                "the table has blob columns, whose bytes may be in files that its versions do not list",
-            )
+        } else if manifest.has_managed_blobs() {
+            Some(MANAGED)
         } else {
-            None
+            let references = self.blobs.references(&dataset).await?;
+            references.iter().find_map(|r| r.not_copyable)
         })
     }
 
-    /// The files of every version from `first` on, by version.
+    /// The files of every version from `first` on, by version, with the side files
+    /// of blobs.
     pub async fn version_files(&self, first: u64) -> Result<BTreeMap<u64, VersionFiles>> {
         let dataset = error::dataset(&self.table).await?;
-        let mut rows = dataset
-            .tracked_files_with_options(TrackedFilesOptions {
-                min_version: Some(first),
-                progress: None,
-            })
-            .await;
-        let mut versions = BTreeMap::new();
-        while let Some(batch) = rows.try_next().await.map_err(|e| error::from_chain(&e))? {
-            add_files(&batch, &mut versions)?;
-        }
+        let mut versions = tracked(&dataset, first).await?;
+        self.add_side_files(&dataset, &mut versions).await?;
         Ok(versions)
     }
+
+    /// What the versions that are there need: whatever else is in the table's
+    /// folders of files may be deleted.
+    pub async fn needed(&self) -> Result<Needed> {
+        let dataset = error::dataset(&self.table).await?;
+        Ok(Needed::by(tracked(&dataset, 0).await?))
+    }
+}
+
+/// The files that manifests name, of every version from `first` on.
+async fn tracked(dataset: &Dataset, first: u64) -> Result<BTreeMap<u64, VersionFiles>> {
+    let mut rows = dataset
+        .tracked_files_with_options(TrackedFilesOptions {
+            min_version: Some(first),
+            progress: None,
+        })
+        .await;
+    let mut versions = BTreeMap::new();
+    while let Some(batch) = rows.try_next().await.map_err(|e| error::from_chain(&e))? {
+        add_files(&batch, &mut versions)?;
+    }
+    Ok(versions)
 }
 
 fn add_files(batch: &RecordBatch, versions: &mut BTreeMap<u64, VersionFiles>) -> Result<()> {

@@ -16,12 +16,15 @@ fail() {
 # expect WHAT WANTED FOUND
 expect() { [ "$2" = "$3" ] || fail "$1: wanted '$2', found '$3'"; }
 
-# Whatever happens, the server goes, and its log is shown if something failed.
+# Whatever happens, what runs in the background goes, and the server's log is shown
+# if something failed.
 finish() {
-    local status=$?
-    if [ -n "$SERVER" ]; then
-        kill -KILL "$SERVER" 2>/dev/null || true
-        wait "$SERVER" 2>/dev/null || true
+    local status=$? running
+    running="$(jobs -p)"
+    if [ -n "$running" ]; then
+        # shellcheck disable=SC2086 # a list of processes
+        kill -KILL $running 2>/dev/null || true
+        wait 2>/dev/null || true
     fi
     if [ "$status" -ne 0 ] && [ -s "$LOG" ]; then
         printf -- '---- the last lines of the server'"'"'s log\n' >&2

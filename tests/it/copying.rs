@@ -41,6 +41,8 @@ async fn tags_of(folder: &Path) -> Vec<(String, u64)> {
             Ok(tagged) => tagged,
             // Deleted since it was listed.
             Err(lance::Error::RefNotFound { .. }) => continue,
+            // Deleted between the question whether it is there and its reading.
+            Err(e) if e.to_string().contains("_refs/tags/") => continue,
             Err(e) => panic!("{name}: {e}"),
         };
         if tagged.version().version != tag.version {
@@ -106,7 +108,7 @@ async fn tags_follow_with_the_versions_that_they_name() {
 }
 
 /// The error of a table on the first replica.
-async fn refusal(server: &mut TestServer, table: &str) -> String {
+pub async fn refusal(server: &mut TestServer, table: &str) -> String {
     for _ in 0..600 {
         let topology = server.cluster.get_topology(GetTopologyRequest {}).await;
         let replica = topology.unwrap().into_inner().connections.remove(1);
@@ -145,14 +147,12 @@ async fn tables_that_their_versions_do_not_describe_are_refused() {
         .await
         .unwrap();
     branched.create_branch("side", 1, None).await.unwrap();
-    blob_table(&format!("{primary}/blobs.lance")).await;
 
     let config = settings(folder.path(), 1);
     let mut server = TestServer::start_with(folder, config).await;
     for (table, reason) in [
         ("shallow", "outside its folder"),
         ("branched", "has branches"),
-        ("blobs", "blob columns"),
     ] {
         let error = refusal(&mut server, table).await;
         assert!(error.contains(reason), "{table}: {error}");
@@ -178,35 +178,6 @@ async fn tables_that_their_versions_do_not_describe_are_refused() {
     .await;
     let answer = server.search.count(count).await.unwrap().into_inner();
     assert_eq!(answer.count, 5);
-}
-
-/// A table with a blob column of which one value is in a side file.
-async fn blob_table(uri: &str) {
-    use arrow::{
-        array::{RecordBatch, RecordBatchIterator},
-        datatypes::Schema,
-    };
-    use lance::{BlobArrayBuilder, blob_field, dataset::WriteParams};
-    let mut blobs = BlobArrayBuilder::new(1);
-    blobs.push_bytes(vec![7; 300_000]).unwrap();
-    let schema = std::sync::Arc::new(Schema::new(vec![blob_field("blob", true)]));
-    let batch = RecordBatch::try_new(schema.clone(), vec![blobs.finish().unwrap()]).unwrap();
-    let params = WriteParams {
-        data_storage_version: Some("2.2".parse().unwrap()),
-        ..Default::default()
-    };
-    Dataset::write(
-        RecordBatchIterator::new([Ok(batch)], schema),
-        uri,
-        Some(params),
-    )
-    .await
-    .unwrap();
-    // Lance does not list it with the version: why such tables are refused.
-    let folder = url::Url::parse(uri).unwrap().to_file_path().unwrap();
-    let folders = fs::read_dir(folder.join("data")).unwrap();
-    let sides = folders.flatten().filter(|e| e.path().is_dir());
-    assert_eq!(sides.count(), 1, "no side file");
 }
 
 pub fn copy_tree(from: &Path, to: &Path, wanted: &impl Fn(&Path) -> bool) {

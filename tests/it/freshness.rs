@@ -106,6 +106,18 @@ async fn a_waiting_read_is_woken_by_the_copy() {
     assert!(began.elapsed() < Duration::from_secs(15));
 }
 
+/// After a start the primary answers alone until a replica has opened its tables.
+async fn until_a_replica_answers(server: &mut TestServer) {
+    for _ in 0..600 {
+        let (_, served) = count(server, None).await.unwrap();
+        if served.role() == Role::Replica {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no replica answered within 30 s");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn where_no_replica_is_fresh_the_primary_answers_or_nobody() {
     let wait = ("LANCEGATE_FRESHNESS__WAIT", "150ms");
@@ -123,6 +135,7 @@ async fn where_no_replica_is_fresh_the_primary_answers_or_nobody() {
     let alone = ("LANCEGATE_FRESHNESS__SPILL_TO_PRIMARY", "false");
     let mut server = server.restart_with(2, &[NO_COPIES, wait, alone]).await;
     wait_until("the primary's tables looked up", || server.app.serving("")).await;
+    until_a_replica_answers(&mut server).await;
     let refused = count(&mut server, token(&written)).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
     assert_eq!(reason(&refused), "NOT_FRESH_ENOUGH");
@@ -155,11 +168,16 @@ async fn the_primary_is_not_crushed_by_lag() {
     // One read that takes as long as this test wants.
     let (begun, begins) = oneshot::channel();
     let (end, ends) = oneshot::channel::<()>();
+    // There is one attempt: the first one takes the channels.
+    let channels = std::sync::Mutex::new(Some((begun, ends)));
     let slow = tokio::spawn(async move {
-        let read = router.read(&table, &options, |snapshot| async move {
-            begun.send(()).unwrap();
-            ends.await.unwrap();
-            Ok(snapshot.version())
+        let read = router.read(&table, &options, |snapshot| {
+            let (begun, ends) = channels.lock().unwrap().take().unwrap();
+            async move {
+                begun.send(()).unwrap();
+                ends.await.unwrap();
+                Ok(snapshot.version())
+            }
         });
         read.await
     });

@@ -118,10 +118,10 @@ fn never_accepted(status: &tonic::Status) -> bool {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
             return io.kind() == std::io::ErrorKind::ConnectionRefused;
         }
-        if let Some(hyper) = error.downcast_ref::<hyper::Error>() {
-            if hyper.is_canceled() {
-                return true;
-            }
+        if let Some(hyper) = error.downcast_ref::<hyper::Error>()
+            && hyper.is_canceled()
+        {
+            return true;
         }
         if let Some(h2) = error.downcast_ref::<h2::Error>() {
             let clean = h2.reason() == Some(h2::Reason::NO_ERROR);

@@ -3,6 +3,7 @@
 
 mod amplification;
 mod bad_input;
+mod blobs;
 mod consistency;
 mod copying;
 mod data;
