@@ -40,10 +40,11 @@ enum At {
 
 impl Tag {
     pub(super) fn new(more: Bytes) -> Self {
-        Self {
-            more,
-            at: At::Head([0; HEAD], 0),
-        }
+        let at = match more.is_empty() {
+            true => At::Behind,
+            false => At::Head([0; HEAD], 0),
+        };
+        Self { more, at }
     }
 
     /// Takes some bytes of the answer; what is to be sent of them goes to `out`.
