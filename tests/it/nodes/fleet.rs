@@ -17,8 +17,8 @@ use crate::server::{TestServer, settings_with, wait_until};
 pub struct Fleet {
     pub nodes: Vec<App>,
     pub router: TestServer,
-    /// Of the nodes.
-    pub folder: TempDir,
+    /// Of the nodes, to the end.
+    _folder: TempDir,
 }
 
 /// The settings of node `i` over `folder`.
@@ -96,7 +96,7 @@ impl Fleet {
         Self {
             nodes,
             router,
-            folder,
+            _folder: folder,
         }
     }
 
