@@ -8,10 +8,11 @@ use http_body_util::Full;
 use tonic::{Code, Status, body::Body};
 
 use super::{
-    answer::{self, AtEnd, Begun, Tag, code_of},
+    answer::{self, AtEnd, Begun, code_of},
     headers::set_timeout,
     message::{Peek, encode_field},
     methods::{Method, Sort},
+    tag::Tag,
     verdict::{Verdict, reason_of, unreachable, verdict},
 };
 use crate::{

@@ -6,8 +6,10 @@ mod forward;
 mod headers;
 mod message;
 mod methods;
+mod place;
 mod primary;
 mod read;
+mod tag;
 mod verdict;
 
 use std::{

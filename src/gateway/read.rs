@@ -20,6 +20,7 @@ use super::{
     answer::{AtEnd, code_of},
     forward::{Call, Failure, Way},
     message::Asks,
+    place::{Place, Tried, is_tried},
     verdict::{self, NOT_FRESH, Verdict},
 };
 use crate::{
@@ -29,25 +30,6 @@ use crate::{
     service::stack::Deadline,
     telemetry::metrics,
 };
-
-/// Where a read can be answered.
-pub(super) enum Place {
-    /// A node that answers reads.
-    Node {
-        node: Arc<Node>,
-        policy: Policy,
-        other_zone: bool,
-    },
-    /// The node that is the primary.
-    Primary {
-        node: Arc<Node>,
-        policy: Policy,
-        /// Held while it answers for those that should.
-        _spill: Option<OwnedSemaphorePermit>,
-    },
-    /// The services of this process.
-    Local(Option<Arc<Member>>),
-}
 
 /// One read on its way.
 pub(super) struct Read<'a, S> {
@@ -231,41 +213,6 @@ impl<'a, S: Inner> Read<'a, S> {
             };
         }
     }
-}
-
-impl Place {
-    fn is_replica_node(&self) -> bool {
-        matches!(self, Place::Node { .. })
-    }
-
-    fn member(&self) -> Option<&Arc<Member>> {
-        match self {
-            Place::Node { node, .. } => Some(node.member()),
-            Place::Local(member) => member.as_ref(),
-            Place::Primary { .. } => None,
-        }
-    }
-}
-
-/// Where a read was.
-struct Tried<'a> {
-    before: &'a [Place],
-    last: &'a Place,
-}
-
-impl Tried<'_> {
-    fn places(&self) -> impl Iterator<Item = &Place> {
-        self.before.iter().chain([self.last])
-    }
-
-    fn has(&self, member: &Arc<Member>) -> bool {
-        let mut members = self.places().filter_map(Place::member);
-        members.any(|m| Arc::ptr_eq(m, member))
-    }
-}
-
-fn is_tried(tried: Option<&Tried<'_>>, member: &Arc<Member>) -> bool {
-    tried.is_some_and(|tried| tried.has(member))
 }
 
 /// Counts a read when its answer is over.
