@@ -12,7 +12,7 @@ use std::{
 use arrow::datatypes::{DataType, Field, Schema};
 use criterion::{Criterion, criterion_group, criterion_main};
 use lancegate::{
-    config::{self, Sources},
+    config::{self, Live, Sources},
     connection::{Connection, Events, Primary, Whole, follow},
     domain::{Need, Role, TableName, view::ConnectionState},
     router::{Decision, ReadRequest, Router},
@@ -103,7 +103,7 @@ async fn router(folder: &std::path::Path, table: &TableName) -> Router {
         };
         assert!(follow(&whole).await.expect("a look").is_empty());
     }
-    Router::new(primary, replicas, config.freshness, config.pool, events)
+    Router::new(primary, replicas, Live::new(config), events)
 }
 
 criterion_group!(benches, routing);

@@ -3,7 +3,7 @@
 //! The folders follow a request: [`service`] decodes it with [`wire`] into
 //! [`domain`] values, [`router`] chooses a [`connection`] with what [`pool`] knows of it, and [`storage`], the
 //! only folder that names LanceDB, does the work. [`replication`] keeps the
-//! replicas true. [`app`] builds, starts and stops everything.
+//! replicas true. [`operate`] does what an operator orders. [`app`] builds, starts and stops everything.
 //! ARCHITECTURE.md states which folder may use which.
 
 pub mod app;
@@ -13,6 +13,7 @@ pub mod connection;
 pub mod domain;
 pub mod gateway;
 pub mod node;
+pub mod operate;
 pub mod pool;
 pub mod proto;
 pub mod replication;

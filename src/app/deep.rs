@@ -1,24 +1,18 @@
 //! What the HTTP probes ask: readiness, and a real search on every connection.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use futures::future::{BoxFuture, join, join_all};
 
 use super::readiness::{SEARCH, WRITE};
 use crate::{
     connection::Connection,
-    domain::{Error, Result, view::ConnectionState},
     node::{Node, Nodes},
+    operate::probe,
     router::Router,
     service::health::HealthReporter,
     telemetry::http::{DeepCheck, Probes},
 };
-
-/// How long one connection may take to answer the deep check.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Answers the probes of the HTTP port.
 pub(super) struct ServerProbes {
@@ -76,26 +70,12 @@ async fn check_node(nodes: &Nodes, node: &Arc<Node>) -> DeepCheck {
 
 /// Searches on one connection.
 pub(super) async fn check(connection: &Connection) -> DeepCheck {
-    let began = Instant::now();
-    let outcome = tokio::time::timeout(PATIENCE, search_something(connection))
-        .await
-        .unwrap_or(Err(Error::Deadline(PATIENCE)));
+    let outcome = probe(connection).await;
     DeepCheck {
         connection: connection.name().to_string(),
         role: connection.role().as_str().to_owned(),
-        ok: outcome.is_ok(),
-        latency: began.elapsed(),
-        detail: match outcome {
-            Ok(detail) => detail,
-            Err(error) => error.to_string(),
-        },
+        ok: outcome.ok,
+        latency: outcome.latency,
+        detail: outcome.detail,
     }
-}
-
-/// Searches something there, also where the probes say that it is down.
-async fn search_something(connection: &Connection) -> Result<String> {
-    if connection.state() != ConnectionState::Up {
-        connection.probe().await?;
-    }
-    connection.search_something().await
 }

@@ -14,9 +14,9 @@ use tonic::{
 };
 use tower::util::MapRequestLayer;
 
-use super::{AppError, linger::Lingering};
+use super::{AppError, linger::Lingering, message::Bounded};
 use crate::{
-    config::{self, Limits},
+    config::{self, Live},
     gateway::GatewayLayer,
     proto::{
         DESCRIPTORS,
@@ -56,7 +56,7 @@ fn compress_in_kind(mut request: http::Request<Body>) -> http::Request<Body> {
     request
 }
 
-/// What answers.
+/// What is served, besides health and reflection.
 pub(super) struct Services {
     /// `None` where the primary is another node.
     pub api: Option<Api>,
@@ -69,26 +69,34 @@ pub(super) fn server(
     services: Services,
     health: &HealthReporter,
     server: &config::Server,
-    limits: &Limits,
+    live: &Live,
     listener: TcpListener,
     go_away: CancellationToken,
 ) -> Result<impl Future<Output = Result<(), tonic::transport::Error>> + use<>, AppError> {
     /// Message limits and compression are settings of each generated service.
     macro_rules! service {
-        ($service:ident, $handler:expr) => {
-            $service::new($handler)
-                .max_decoding_message_size(limits.max_request_bytes)
-                .max_encoding_message_size(usize::MAX)
-                .accept_compressed(CompressionEncoding::Gzip)
-                .accept_compressed(CompressionEncoding::Zstd)
-                .send_compressed(CompressionEncoding::Gzip)
-                .send_compressed(CompressionEncoding::Zstd)
+        ($service:ident, $of:expr) => {
+            Bounded::new(
+                $service::new($of)
+                    .max_encoding_message_size(usize::MAX)
+                    .accept_compressed(CompressionEncoding::Gzip)
+                    .accept_compressed(CompressionEncoding::Zstd)
+                    .send_compressed(CompressionEncoding::Gzip)
+                    .send_compressed(CompressionEncoding::Zstd),
+                $service::max_decoding_message_size,
+                live.clone(),
+            )
         };
     }
+    let Services {
+        api,
+        cluster,
+        gateway,
+    } = services;
     let mut routes = tonic::service::Routes::new(health.service())
-        .add_service(service!(ClusterServiceServer, services.cluster));
+        .add_service(service!(ClusterServiceServer, cluster));
     // Without a primary of its own this process forwards all that the others do.
-    if let Some(api) = services.api {
+    if let Some(api) = api {
         routes = routes
             .add_service(service!(SearchServiceServer, api.clone()))
             .add_service(service!(WriteServiceServer, api.clone()))
@@ -113,11 +121,11 @@ pub(super) fn server(
         .with_nodelay(Some(true))
         .map_ok(Lingering::new);
     let serving = Server::builder()
-        .layer(stack::stack(limits))
+        .layer(stack::stack(live))
         .layer(MapRequestLayer::new(compress_in_kind))
         .layer(MapRequestLayer::new(tell_resets))
         // Innermost: what is forwarded went through all that is asked of a request.
-        .layer(services.gateway)
+        .layer(gateway)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .initial_stream_window_size(Some(WINDOW))
         .initial_connection_window_size(Some(4 * WINDOW))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{sample, tasks::Tasks};
 use crate::{
-    config::{Config, ReplicaMode},
+    config::{Config, Live, ReplicaMode},
     connection::{Connection, Events, Primary},
     domain::Role,
     router::Router,
@@ -13,7 +13,12 @@ use crate::{
 };
 
 /// Makes the connections, none of them open, and starts what opens and keeps them.
-pub(super) fn start(config: &Config, events: &Events, tasks: &Tasks) -> Option<Arc<Router>> {
+pub(super) fn start(
+    config: &Config,
+    live: &Live,
+    events: &Events,
+    tasks: &Tasks,
+) -> Option<Arc<Router>> {
     let primary = config.primary.location()?.clone();
     let sessions = Arc::new(Sessions::new(config.cache));
     let connect = |role, location| Arc::new(Connection::new(role, location, events.clone()));
@@ -30,12 +35,11 @@ pub(super) fn start(config: &Config, events: &Events, tasks: &Tasks) -> Option<A
     let router = Arc::new(Router::new(
         Arc::clone(&primary),
         replicas.clone(),
-        config.freshness.clone(),
-        config.pool.clone(),
+        live.clone(),
         events.clone(),
     ));
     for connection in router.connections() {
-        tasks.watch(connection, &sessions, config.health);
+        tasks.watch(connection, &sessions, live);
     }
     let interval = config.replication.poll_interval;
     tasks.follow(Arc::clone(&primary), events, interval);

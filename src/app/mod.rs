@@ -2,8 +2,10 @@
 
 mod deep;
 mod grpc;
+mod hangup;
 mod linger;
 mod local;
+mod message;
 mod once;
 mod readiness;
 mod replicator;
@@ -18,19 +20,25 @@ use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{self, Config, Shutdown},
+    config::{self, Config, Live, Sources},
     connection::Events,
     gateway::{Gateway, GatewayLayer},
     node::Nodes,
+    operate::{self, Heed, Origin, Reloader, Watchers},
     pool::{Budgets, Pool},
     router::Router,
-    service::{api::Api, cluster::Cluster, health::HealthReporter},
+    service::{
+        api::Api,
+        cluster::{Cluster, Places},
+        health::HealthReporter,
+    },
     telemetry::{
         http::{self, HttpState},
         logs, metrics,
     },
 };
 use deep::ServerProbes;
+use hangup::Hangups;
 pub use once::replicate_once;
 pub use replicator::replicate;
 use tasks::Tasks;
@@ -95,7 +103,9 @@ pub struct App {
     http_address: SocketAddr,
     router: Option<Arc<Router>>,
     health: HealthReporter,
-    shutdown: Shutdown,
+    live: Live,
+    reloader: Arc<Reloader>,
+    watchers: Watchers,
     /// Asks the gRPC server to send GOAWAY and to drain.
     go_away: CancellationToken,
     grpc: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
@@ -106,18 +116,25 @@ impl App {
     /// Starts a server: it listens when this returns, and serves as soon as its
     /// connections answer.
     pub async fn start(config: Config) -> Result<Self, AppError> {
+        Self::start_from(config, None).await
+    }
+
+    /// The same; the configuration can be read again from its origin.
+    pub async fn start_from(config: Config, origin: Option<Origin>) -> Result<Self, AppError> {
         let recorder = metrics::install(config.metrics.max_table_labels)?;
         let grpc_listener = listen("server.grpc_address", config.server.grpc_address).await?;
         let http_listener = listen("server.http_address", config.server.http_address).await?;
         let grpc_address = local("server.grpc_address", &grpc_listener)?;
         let http_address = local("server.http_address", &http_listener)?;
 
+        let live = Live::new(config.clone());
+        let watchers = Watchers::default();
         let health = readiness::reporter();
         let go_away = CancellationToken::new();
         let tasks = Tasks::new();
         let events = Events::default();
-        let router = local::start(&config, &events, &tasks);
-        let nodes = Arc::new(known_nodes(&config, router.as_deref()));
+        let router = local::start(&config, &live, &events, &tasks);
+        let nodes = Arc::new(known_nodes(&config, &live, router.as_deref()));
         tasks.know(&nodes);
         tasks.spawn(sample::keep_counting(Arc::clone(&nodes), tasks.stop()));
         let serving = readiness::Serving {
@@ -133,23 +150,26 @@ impl App {
         let (upkeep, stop_upkeep) = (recorder.clone(), tasks.stop());
         tasks.spawn(async move { upkeep.run_upkeep(stop_upkeep).await });
 
+        let heeds = heeds(router.as_ref(), &nodes);
+        let reloader = Arc::new(Reloader::new(live.clone(), origin, heeds));
         let gateway = match nodes.is_empty() {
             true => None,
-            false => {
-                let (nodes, freshness) = (Arc::clone(&nodes), config.freshness.clone());
-                Some(Gateway::new(nodes, &config.limits, freshness)?)
-            }
+            false => Some(Gateway::new(Arc::clone(&nodes), live.clone())?),
         };
         let services = grpc::Services {
             api: router.clone().map(|router| Api {
                 router,
-                limits: Arc::new(config.limits),
-                sessions: config.sessions,
+                live: live.clone(),
             }),
-            cluster: Cluster {
-                router: router.clone(),
-                nodes: Arc::clone(&nodes),
-            },
+            cluster: Cluster::new(
+                Places {
+                    router: router.clone(),
+                    nodes: Arc::clone(&nodes),
+                },
+                live.clone(),
+                Arc::clone(&reloader),
+                watchers.clone(),
+            ),
             gateway: GatewayLayer::new(gateway),
         };
         let probes = ServerProbes::new(router.clone(), nodes, health.clone());
@@ -167,7 +187,7 @@ impl App {
             services,
             &health,
             &config.server,
-            &config.limits,
+            &live,
             grpc_listener,
             go_away.clone(),
         )?;
@@ -184,7 +204,9 @@ impl App {
             http_address,
             router,
             health,
-            shutdown: config.shutdown,
+            live,
+            reloader,
+            watchers,
             go_away,
             grpc,
             tasks,
@@ -213,38 +235,61 @@ impl App {
     }
 }
 
-/// Runs a server until a signal asks it to stop.
-pub async fn run(config: Config) -> Result<(), AppError> {
-    // Held to the end: dropping it sends the last traces.
-    let _logs = logs::init(&config.logging)?;
+/// Runs a server until a signal asks it to stop. SIGHUP makes it read `sources`,
+/// which `config` was loaded from, again.
+pub async fn run(config: Config, sources: Sources) -> Result<(), AppError> {
+    // First of all: before it is listened for, SIGHUP would end the process.
+    let hangups = Hangups::listen().map_err(AppError::Signals)?;
     let signals = shutdown::Signals::listen().map_err(AppError::Signals)?;
-    let app = App::start(config).await?;
+    // Held to the end: dropping it sends the last traces.
+    let logs = logs::init(&config.logging)?;
+    let log = Some(logs.filter());
+    let app = App::start_from(config, Some(Origin { sources, log })).await?;
+    let reloading = hangups.reload(Arc::clone(&app.reloader), app.tasks.stop());
+    app.tasks.spawn(reloading);
     app.run_until(signals).await
 }
 
 /// The other nodes of a configuration.
-fn known_nodes(config: &Config, router: Option<&Router>) -> Nodes {
+fn known_nodes(config: &Config, live: &Live, router: Option<&Router>) -> Nodes {
     let primary = match &config.primary {
         config::Primary::Embedded(_) => None,
         config::Primary::Node(node) => Some(node.clone()),
     };
-    // The replicas of this process together, if it has some.
-    let local = config.replicas.iter().map(|replica| replica.weight);
-    let local = local.reduce(u32::saturating_add);
     let settings = config.pool.clone();
     // Shared by the process.
     let budgets = match router {
         Some(router) => Arc::clone(router.pool().budgets()),
         None => Arc::new(Budgets::new(&settings)),
     };
-    let pool = Pool::new(
-        Vec::new(),
-        settings,
-        budgets,
-        rand::random(),
-        Instant::now(),
-    );
-    Nodes::new(primary, config.nodes.clone(), local, pool, config.health)
+    let now = Instant::now();
+    let pool = Pool::new(Vec::new(), settings, budgets, rand::random(), now);
+    Nodes::new(primary, weight_together(config), pool, live.clone())
+}
+
+/// The weight of the replicas of this process together, if it has some.
+fn weight_together(config: &Config) -> Option<u32> {
+    let weights = config.replicas.iter().map(|replica| replica.weight);
+    weights.reduce(u32::saturating_add)
+}
+
+/// Who hears of a new configuration without reading it.
+fn heeds(router: Option<&Arc<Router>>, nodes: &Arc<Nodes>) -> Vec<Heed> {
+    let mut heeds: Vec<Heed> = Vec::new();
+    if let Some(router) = router.cloned() {
+        heeds.push(Box::new(move |old, new| {
+            operate::heed(router.pool(), old, new);
+        }));
+    }
+    let nodes = Arc::clone(nodes);
+    heeds.push(Box::new(move |old, new| {
+        operate::heed(nodes.pool(), old, new);
+        let (before, now) = (weight_together(old), weight_together(new));
+        if let (Some(local), Some(weight)) = (nodes.local(), now.filter(|_| before != now)) {
+            local.set_weight(weight);
+        }
+    }));
+    heeds
 }
 
 async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {

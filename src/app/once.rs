@@ -12,7 +12,7 @@ use super::{
     tasks::Tasks,
 };
 use crate::{
-    config::{Config, Health},
+    config::{Config, Health, Live},
     connection::{Connection, Events, follow},
     domain::view::ConnectionState,
     replication,
@@ -39,12 +39,13 @@ pub async fn replicate_once(config: Config) -> Result<(), AppError> {
 }
 
 async fn bring_up_to_date(config: Config, tasks: &Tasks) -> Result<(), AppError> {
+    let live = Live::new(config.clone());
     let sessions = Arc::new(Sessions::new(config.cache));
     let events = Events::default();
     let (primary, replicas) = connections(&config, &events)?;
     let all = std::iter::once(primary.connection()).chain(&replicas);
     for connection in all.clone() {
-        tasks.watch(connection, &sessions, config.health);
+        tasks.watch(connection, &sessions, &live);
     }
     let up = join_all(all.map(|c| comes_up(c, &events, config.health))).await;
     let mut problems: Vec<String> = up.into_iter().filter_map(Result::err).collect();

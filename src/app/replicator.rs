@@ -5,11 +5,14 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::future::{BoxFuture, join_all};
 
-use super::{AppError, deep, listen, local, sample, shutdown::Signals, tasks::Tasks};
+use super::{
+    AppError, deep, hangup::Hangups, listen, local, sample, shutdown::Signals, tasks::Tasks,
+};
 use crate::{
-    config::{Config, ReplicaMode, Replication, Shutdown},
+    config::{Config, Live, ReplicaMode, Replication, Sources},
     connection::{Connection, Events, Primary},
     domain::{Role, view::ConnectionState},
+    operate::{Origin, Reloader},
     router::Router,
     storage::Sessions,
     telemetry::{
@@ -21,18 +24,26 @@ use crate::{
 /// A running replicator.
 pub(super) struct Replicator {
     tasks: Tasks,
-    shutdown: Shutdown,
+    live: Live,
 }
 
-/// Copies until a signal asks to stop.
+/// Copies until a signal asks to stop. SIGHUP makes it read `sources`, which
+/// `config` was loaded from, again.
 ///
 /// # Errors
 /// The HTTP address is taken, or there are no replicas.
-pub async fn replicate(config: Config) -> Result<(), AppError> {
-    // Held to the end: dropping it sends the last traces.
-    let _logs = logs::init(&config.logging)?;
+pub async fn replicate(config: Config, sources: Sources) -> Result<(), AppError> {
+    // First of all: before it is listened for, SIGHUP would end the process.
+    let hangups = Hangups::listen().map_err(AppError::Signals)?;
     let signals = Signals::listen().map_err(AppError::Signals)?;
+    // Held to the end: dropping it sends the last traces.
+    let logs = logs::init(&config.logging)?;
+    let log = Some(logs.filter());
     let replicator = Replicator::start(config).await?;
+    let origin = Some(Origin { sources, log });
+    let reloader = Arc::new(Reloader::new(replicator.live.clone(), origin, Vec::new()));
+    let tasks = &replicator.tasks;
+    tasks.spawn(hangups.reload(reloader, tasks.stop()));
     replicator.run_until(signals).await;
     Ok(())
 }
@@ -72,20 +83,20 @@ impl Replicator {
         let listener = listen("server.http_address", config.server.http_address).await?;
         let address: SocketAddr = local("server.http_address", &listener)?;
 
+        let live = Live::new(config.clone());
         let sessions = Arc::new(Sessions::new(config.cache));
         let events = Events::default();
         let (primary, replicas) = connections(&config, &events)?;
         let router = Arc::new(Router::new(
             Arc::clone(&primary),
             replicas.clone(),
-            config.freshness.clone(),
-            config.pool.clone(),
+            live.clone(),
             events.clone(),
         ));
 
         let tasks = Tasks::new();
         for connection in router.connections() {
-            tasks.watch(connection, &sessions, config.health);
+            tasks.watch(connection, &sessions, &live);
         }
         let interval = config.replication.poll_interval;
         tasks.follow(Arc::clone(&primary), &events, interval);
@@ -113,10 +124,7 @@ impl Replicator {
             }
         });
         tracing::info!(http = %address, replicas = replicas.len(), "replicating");
-        Ok(Self {
-            tasks,
-            shutdown: config.shutdown,
-        })
+        Ok(Self { tasks, live })
     }
 
     /// Copies until a signal comes. What is being copied then is finished, for at
@@ -124,8 +132,9 @@ impl Replicator {
     async fn run_until(self, mut signals: Signals) {
         let name = signals.next().await;
         tracing::info!(signal = name, "stopping");
+        let drain = self.live.load().shutdown.drain;
         tokio::select! {
-            ended = tokio::time::timeout(self.shutdown.drain, self.tasks.finish()) => match ended {
+            ended = tokio::time::timeout(drain, self.tasks.finish()) => match ended {
                 Ok(()) => tracing::info!("stopped"),
                 Err(_) => tracing::warn!("stopped while copying: the next start goes on from there"),
             },

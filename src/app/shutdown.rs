@@ -52,11 +52,13 @@ impl App {
     /// and drain, then the end for what is still running.
     pub async fn stop(self) -> Result<(), AppError> {
         self.health.stop();
-        tokio::time::sleep(self.shutdown.grace).await;
+        let shutdown = self.live.load().shutdown;
+        tokio::time::sleep(shutdown.grace).await;
         // Watch streams never end by themselves: they would hold up the drain.
         self.health.close();
+        self.watchers.close();
         self.go_away.cancel();
-        let drained = tokio::time::timeout(self.shutdown.drain, self.grpc).await;
+        let drained = tokio::time::timeout(shutdown.drain, self.grpc).await;
         self.tasks.finish().await;
         match drained {
             Ok(ended) => {
@@ -64,7 +66,7 @@ impl App {
                 tracing::info!("stopped");
                 Ok(())
             }
-            Err(_) => Err(AppError::NotDrained(self.shutdown.drain)),
+            Err(_) => Err(AppError::NotDrained(shutdown.drain)),
         }
     }
 }

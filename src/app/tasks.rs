@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::{Health, ReplicaMode, Replication, Retention},
+    config::{Live, ReplicaMode, Replication, Retention},
     connection::{Connection, Events, External, Primary, Whole, keep_following, watch},
     node::{Nodes, Within},
     replication::Copier,
@@ -40,10 +40,10 @@ impl Tasks {
         &self,
         connection: &Arc<Connection>,
         sessions: &Arc<Sessions>,
-        health: Health,
+        live: &Live,
     ) {
         let (connection, sessions) = (Arc::clone(connection), Arc::clone(sessions));
-        self.spawn(watch(connection, sessions, health, self.stop()));
+        self.spawn(watch(connection, sessions, live.clone(), self.stop()));
     }
 
     /// Finds and probes the other nodes.

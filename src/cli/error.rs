@@ -73,7 +73,7 @@ impl From<arrow::error::ArrowError> for CliError {
 }
 
 /// A status as a person wants it: the field violations, or the message and the
-/// name of the code.
+/// name of the code, with the settings that it is about below.
 pub(super) fn in_words(status: &Status) -> String {
     let violations = status
         .get_details_bad_request()
@@ -84,7 +84,20 @@ pub(super) fn in_words(status: &Status) -> String {
             "" => "the server said no more",
             message => message,
         };
-        return format!("{message} ({})", code_name(status.code()));
+        let mut text = format!("{message} ({})", code_name(status.code()));
+        let settings = status.get_details_precondition_failure();
+        for about in settings.map(|d| d.violations).unwrap_or_default() {
+            // Without a subject it is the message once more, or how many are left.
+            if !about.subject.is_empty() {
+                text.push_str(&format!(
+                    "\nerror: {}: {}",
+                    about.subject, about.description
+                ));
+            } else if about.description != status.message() {
+                text.push_str(&format!("\nerror: {}", about.description));
+            }
+        }
+        return text;
     }
     let lines: Vec<String> = violations
         .iter()
@@ -149,6 +162,24 @@ mod tests {
             in_words(&status),
             "query.limit: must be at least 1\nerror: table: is required"
         );
+    }
+
+    #[test]
+    fn settings_come_below_the_message() {
+        let mut details = ErrorDetails::new();
+        for (setting, text) in [("a.b", "needs a restart"), ("", "and 3 more faults")] {
+            details.add_precondition_failure_violation("NEEDS_RESTART", setting, text);
+        }
+        let code = Code::FailedPrecondition;
+        let status = Status::with_error_details(code, "nothing was changed", details);
+        assert_eq!(
+            in_words(&status),
+            "nothing was changed (FAILED_PRECONDITION)\nerror: a.b: needs a restart\nerror: and 3 more faults"
+        );
+        let mut details = ErrorDetails::new();
+        details.add_precondition_failure_violation("FENCED", "", "it is fenced");
+        let status = Status::with_error_details(code, "it is fenced", details);
+        assert_eq!(in_words(&status), "it is fenced (FAILED_PRECONDITION)");
     }
 
     #[test]

@@ -4,15 +4,18 @@ mod bench;
 mod client;
 mod completions;
 mod config;
+mod connection;
 mod error;
 mod healthcheck;
 mod import;
 mod rebuild;
+mod reload;
 mod replicate;
 mod search;
 mod serve;
 mod status;
 mod table;
+mod top;
 mod values;
 mod vector;
 mod verify;
@@ -44,6 +47,13 @@ enum Command {
     Config(config::ConfigCommand),
     Healthcheck(healthcheck::Healthcheck),
     Status(status::Status),
+    Top(top::Top),
+    Drain(connection::Drain),
+    Undrain(connection::Undrain),
+    Eject(connection::Eject),
+    Weight(connection::Weight),
+    Probe(connection::Probe),
+    Reload(reload::Reload),
     Rebuild(rebuild::Rebuild),
     Search(search::Search),
     Import(import::Import),
@@ -85,6 +95,13 @@ impl Cli {
             Command::Config(command) => command.run(),
             Command::Healthcheck(command) => return command.run().await,
             Command::Status(command) => command.run().await,
+            Command::Top(command) => command.run().await,
+            Command::Drain(command) => command.run().await,
+            Command::Undrain(command) => command.run().await,
+            Command::Eject(command) => command.run().await,
+            Command::Weight(command) => command.run().await,
+            Command::Probe(command) => command.run().await,
+            Command::Reload(command) => command.run().await,
             Command::Rebuild(command) => command.run().await,
             Command::Search(command) => command.run().await,
             Command::Import(command) => command.run().await,

@@ -1,7 +1,7 @@
 //! `replicate`: the replicator as a process of its own.
 
 use super::{error::CliError, serve::Origin};
-use crate::app;
+use crate::{app, config};
 
 /// Copy the primary to the replicas, without serving it.
 ///
@@ -26,12 +26,12 @@ pub(super) struct Replicate {
 
 impl Replicate {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let config = self
-            .origin
-            .load([("server.http_address", self.http_address)])?;
+        let flags = [("server.http_address", self.http_address)];
+        let sources = self.origin.sources(flags);
+        let config = config::load(sources.clone())?;
         match self.once {
             true => app::replicate_once(config).await?,
-            false => app::replicate(config).await?,
+            false => app::replicate(config, sources).await?,
         }
         Ok(())
     }

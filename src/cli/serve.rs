@@ -20,8 +20,9 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let config = self.settings.load()?;
-        Ok(app::run(config).await?)
+        let sources = self.settings.sources();
+        let config = config::load(sources.clone())?;
+        Ok(app::run(config, sources).await?)
     }
 }
 
@@ -40,7 +41,11 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn load(self) -> Result<Config, ConfigErrors> {
-        self.origin.load([
+        config::load(self.sources())
+    }
+
+    fn sources(self) -> Sources {
+        self.origin.sources([
             ("server.grpc_address", self.grpc_address),
             ("server.http_address", self.http_address),
         ])
@@ -66,15 +71,20 @@ impl Origin {
         self,
         flags: [(&str, Option<String>); N],
     ) -> Result<Config, ConfigErrors> {
+        config::load(self.sources(flags))
+    }
+
+    /// What the configuration is made from, now and at each reload.
+    pub(super) fn sources<const N: usize>(self, flags: [(&str, Option<String>); N]) -> Sources {
         let given = flags
             .into_iter()
             .filter_map(|(key, value)| Some((key.to_string(), value?)));
-        config::load(Sources {
+        Sources {
             file: self.config,
             env: environment(),
             data_dir: self.data_dir,
             overrides: given.collect(),
-        })
+        }
     }
 }
 

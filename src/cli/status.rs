@@ -9,10 +9,10 @@ use super::{
     print,
 };
 use crate::proto::v1::{
-    ConnectionState, ConnectionStatus, GetTopologyRequest, GetTopologyResponse,
+    ConnectionState, ConnectionStatus, GetTopologyRequest, GetTopologyResponse, Standing,
 };
 
-/// Show the connections of a server: state, lag, reads, last error.
+/// Show the connections of a server: state, standing, lag, reads, last error.
 #[derive(Debug, clap::Args)]
 pub(super) struct Status {
     #[command(flatten)]
@@ -49,6 +49,7 @@ fn as_table(topology: &GetTopologyResponse) -> Table {
             "name",
             "role",
             "state",
+            "standing",
             "tables",
             "lag (versions)",
             "lag (s)",
@@ -60,6 +61,7 @@ fn as_table(topology: &GetTopologyResponse) -> Table {
             connection.name.clone(),
             client::role(connection.role).to_string(),
             state(connection.state).to_string(),
+            standing(connection),
             connection.tables.len().to_string(),
             connection.lag_versions.to_string(),
             format!("{:.1}", client::duration(connection.lag).as_secs_f64()),
@@ -70,7 +72,7 @@ fn as_table(topology: &GetTopologyResponse) -> Table {
     table
 }
 
-fn state(state: i32) -> &'static str {
+pub(super) fn state(state: i32) -> &'static str {
     match ConnectionState::try_from(state) {
         Ok(ConnectionState::Connecting) => "connecting",
         Ok(ConnectionState::Up) => "up",
@@ -79,8 +81,29 @@ fn state(state: i32) -> &'static str {
     }
 }
 
+/// The standing in words; "-" where a connection takes no turn.
+pub(super) fn standing(connection: &ConnectionStatus) -> String {
+    match connection.standing() {
+        _ if !connection.standing_detail.is_empty() => connection.standing_detail.clone(),
+        Standing::Unspecified => "-".into(),
+        standing => word(standing).into(),
+    }
+}
+
+fn word(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Unspecified => "none",
+        Standing::Ready => "ready",
+        Standing::SlowStart => "slow_start",
+        Standing::HalfOpen => "half_open",
+        Standing::Ejected => "ejected",
+        Standing::Draining => "draining",
+        Standing::Down => "down",
+    }
+}
+
 /// The connection's own, or else that of the first table that has one.
-fn last_error(connection: &ConnectionStatus) -> String {
+pub(super) fn last_error(connection: &ConnectionStatus) -> String {
     if !connection.last_error.is_empty() {
         return connection.last_error.clone();
     }
@@ -93,7 +116,7 @@ fn last_error(connection: &ConnectionStatus) -> String {
 }
 
 /// The answer with the contract's field names.
-fn json(topology: &GetTopologyResponse) -> serde_json::Value {
+pub(super) fn json(topology: &GetTopologyResponse) -> serde_json::Value {
     #[derive(Serialize)]
     struct Position<'a> {
         table: &'a str,
@@ -111,6 +134,15 @@ fn json(topology: &GetTopologyResponse) -> serde_json::Value {
         lag_versions: u64,
         lag_seconds: f64,
         reads_total: u64,
+        standing: &'a str,
+        standing_detail: &'a str,
+        weight: u32,
+        zone: &'a str,
+        tier: u32,
+        in_flight: u64,
+        latency_seconds: f64,
+        ejections_total: u64,
+        drained: bool,
         last_error: &'a str,
         last_error_at: Option<String>,
         tables: Vec<Position<'a>>,
@@ -126,6 +158,15 @@ fn json(topology: &GetTopologyResponse) -> serde_json::Value {
         lag_versions: c.lag_versions,
         lag_seconds: seconds(c.lag),
         reads_total: c.reads_total,
+        standing: word(c.standing()),
+        standing_detail: &c.standing_detail,
+        weight: c.weight,
+        zone: &c.zone,
+        tier: c.tier,
+        in_flight: c.in_flight,
+        latency_seconds: seconds(c.latency),
+        ejections_total: c.ejections_total,
+        drained: c.drained,
         last_error: &c.last_error,
         last_error_at: time(&c.last_error_at),
         tables: c
@@ -141,7 +182,12 @@ fn json(topology: &GetTopologyResponse) -> serde_json::Value {
             .collect(),
     });
     let connections: Vec<_> = connections.collect();
-    serde_json::json!({"server_version": topology.server_version, "connections": connections})
+    serde_json::json!({
+        "server_version": topology.server_version,
+        "configuration_fingerprint": topology.configuration_fingerprint,
+        "configuration_loaded_at": time(&topology.configuration_loaded_at),
+        "connections": connections,
+    })
 }
 
 #[cfg(test)]
@@ -171,8 +217,12 @@ mod tests {
                     seconds: 0,
                     nanos: 0,
                 }),
+                standing: Standing::SlowStart.into(),
+                standing_detail: "slow_start 40%".into(),
+                weight: 3,
                 ..Default::default()
             }],
+            ..Default::default()
         }
     }
 
@@ -191,6 +241,7 @@ mod tests {
             "replica-1",
             "replica",
             "up",
+            "slow_start 40%",
             "1",
             "7",
             "1.5",
@@ -205,6 +256,8 @@ mod tests {
     fn json_has_everything() {
         let json = json(&topology());
         assert_eq!(json["connections"][0]["lag_seconds"], 1.5);
+        assert_eq!(json["connections"][0]["standing"], "slow_start");
+        assert_eq!(json["connections"][0]["weight"], 3);
         assert_eq!(
             json["connections"][0]["tables"][0]["last_error"],
             "diverged"

@@ -9,9 +9,12 @@
 mod build;
 mod checks;
 mod connections;
+mod diff;
+mod effect;
 pub mod failpoint;
 mod fault;
 mod freshness;
+mod live;
 mod location;
 mod nodes;
 mod pool;
@@ -26,8 +29,11 @@ mod structure;
 mod tests;
 mod units;
 
+pub use diff::{Change, diff};
+pub use effect::Effect;
 pub use fault::{ConfigErrors, Fault};
 pub use freshness::{DefaultFreshness, Freshness};
+pub use live::{Current, Live};
 pub use nodes::{Discovery, NodeAddress, NodePrimary, NodeReplica, NodeSettings, Nodes};
 pub use pool::{Balance, Hedging, Method, Outlier, Pool, Retries};
 pub use raw::schema;

@@ -16,7 +16,7 @@ impl Config {
         toml::to_string(&self.to_raw()).unwrap_or_default()
     }
 
-    fn to_raw(&self) -> raw::Raw {
+    pub(super) fn to_raw(&self) -> raw::Raw {
         raw::Raw {
             server: raw::Server {
                 grpc_address: self.server.grpc_address.to_string(),

@@ -46,6 +46,13 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// The file that is read, if there is one.
+    pub fn file(&self) -> Option<PathBuf> {
+        self.file
+            .clone()
+            .or_else(|| self.variable("LANCEGATE_CONFIG"))
+    }
+
     fn variable(&self, name: &str) -> Option<PathBuf> {
         let found = self.env.iter().find(|(n, v)| n == name && !v.is_empty());
         found.map(|(_, value)| PathBuf::from(value))
@@ -59,10 +66,7 @@ impl Sources {
 /// Every fault of every source.
 pub fn load(sources: Sources) -> Result<Config, ConfigErrors> {
     let mut faults = Faults::default();
-    let file = sources
-        .file
-        .clone()
-        .or_else(|| sources.variable("LANCEGATE_CONFIG"));
+    let file = sources.file();
     let data_dir = sources
         .data_dir
         .clone()

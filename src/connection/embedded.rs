@@ -245,6 +245,11 @@ impl Connection {
     /// Notes an error that does not change the state.
     pub fn note_error(&self, error: &Error) {
         self.set_state(self.state(), Some(error));
+        self.ask_for_a_look();
+    }
+
+    /// Has it looked at now by the task that watches it.
+    pub fn ask_for_a_look(&self) {
         self.troubles.send_modify(|n| *n += 1);
     }
 

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Connection, ask::Rotation};
 use crate::{
-    config::Health,
+    config::{Health, Live},
     domain::{Error, view::ConnectionState},
     storage::Sessions,
 };
@@ -18,14 +18,17 @@ use crate::{
 pub async fn watch(
     connection: Arc<Connection>,
     sessions: Arc<Sessions>,
-    health: Health,
+    live: Live,
     stop: CancellationToken,
 ) {
     let mut failures = 0;
     let mut rotation = Rotation::default();
     let mut troubles = connection.troubles();
+    let mut changes = live.changes();
     loop {
         troubles.mark_unchanged();
+        changes.mark_unchanged();
+        let health = live.load().health;
         probe_once(&connection, &sessions, health, &mut rotation, &mut failures).await;
         let pause = match connection.state() {
             ConnectionState::Up if failures == 0 => health.probe_interval,
@@ -34,6 +37,8 @@ pub async fn watch(
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             Ok(()) = troubles.changed() => {}
+            // It may have become the shorter pause.
+            Ok(()) = changes.changed() => {}
             () = stop.cancelled() => return,
         }
     }

@@ -60,6 +60,14 @@ pub enum Error {
         reason: &'static str,
         message: String,
     },
+    /// The state of the server does not allow it, for these reasons. `reason` is
+    /// UPPER_SNAKE, and the field of a violation names a setting.
+    #[error("{message}")]
+    Refused {
+        reason: &'static str,
+        message: String,
+        violations: Vec<Violation>,
+    },
     /// Nobody can answer now; later somebody may. `reason` is UPPER_SNAKE.
     #[error("{message}")]
     Unavailable {

@@ -20,7 +20,6 @@ use std::{
 
 use futures::future::BoxFuture;
 use http::{Request, Response, request::Parts};
-use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
@@ -28,10 +27,11 @@ use self::{
     forward::Call,
     message::{Asks, Peek},
     methods::{Method, Methods, Sort},
+    place::Spills,
     read::{Inner, Read},
 };
 use crate::{
-    config::{self, DefaultFreshness, Limits},
+    config::{DefaultFreshness, Live},
     domain::{Error, TableName},
     node::{Nodes, VIA},
     proto::v1 as pb,
@@ -43,10 +43,9 @@ use crate::{
 pub struct Gateway {
     nodes: Arc<Nodes>,
     methods: Methods,
-    max_request_bytes: usize,
-    freshness: config::Freshness,
+    live: Live,
     /// Reads that the primary answers in the place of nodes that should.
-    spilled: Arc<Semaphore>,
+    spills: Spills,
 }
 
 impl Gateway {
@@ -54,17 +53,12 @@ impl Gateway {
     ///
     /// # Errors
     /// The contract's descriptors cannot be read: the build is broken.
-    pub fn new(
-        nodes: Arc<Nodes>,
-        limits: &Limits,
-        freshness: config::Freshness,
-    ) -> Result<Self, prost::DecodeError> {
+    pub fn new(nodes: Arc<Nodes>, live: Live) -> Result<Self, prost::DecodeError> {
         Ok(Self {
             nodes,
             methods: Methods::of_contract()?,
-            max_request_bytes: limits.max_request_bytes,
-            spilled: Arc::new(Semaphore::new(freshness.max_spilled_reads)),
-            freshness,
+            live,
+            spills: Spills::default(),
         })
     }
 
@@ -78,8 +72,9 @@ impl Gateway {
 
     /// Whether reads may have to be fresher than they say.
     fn has_defaults(&self) -> bool {
-        let defaults = self.freshness.tables.values();
-        let mut all = defaults.chain([&self.freshness.default]);
+        let freshness = &self.live.load().freshness;
+        let defaults = freshness.tables.values();
+        let mut all = defaults.chain([&freshness.default]);
         all.any(|default| *default != DefaultFreshness::Eventual)
     }
 
@@ -115,7 +110,8 @@ impl Gateway {
         if let (Sort::PrimaryStream, Some(primary)) = (method.sort, self.nodes.primary()) {
             return Ok(primary::stream(primary, &call, body).await);
         }
-        call.body = message::read_whole(body, self.max_request_bytes).await?;
+        let most = self.live.load().limits.max_request_bytes;
+        call.body = message::read_whole(body, most).await?;
         call.peek = message::peek(&call.body, &method);
         self.default_freshness(&mut call);
         note(&call);
@@ -134,7 +130,7 @@ impl Gateway {
         else {
             return;
         };
-        let (kind, asks) = match self.freshness.of(&call.peek.table) {
+        let (kind, asks) = match self.live.load().freshness.of(&call.peek.table) {
             DefaultFreshness::Eventual => return,
             DefaultFreshness::Strong => (Kind::Strong(pb::Strong {}), Asks::Strong),
             DefaultFreshness::MaxAge(age) => {

@@ -1,8 +1,9 @@
 //! Where a read can be answered, and where it was.
 
-use std::sync::Arc;
-
-use tokio::sync::OwnedSemaphorePermit;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use crate::{domain::view::Policy, node::Node, pool::Member};
 
@@ -19,7 +20,7 @@ pub(super) enum Place {
         node: Arc<Node>,
         policy: Policy,
         /// Held while it answers for those that should.
-        _spill: Option<OwnedSemaphorePermit>,
+        _spill: Option<Spill>,
     },
     /// The services of this process.
     Local(Option<Arc<Member>>),
@@ -38,6 +39,31 @@ impl Place {
             Place::Local(member) => member.as_ref(),
             Place::Primary { .. } => None,
         }
+    }
+}
+
+/// Counts the reads that the primary answers for others. The bound may change while
+/// they run.
+#[derive(Default)]
+pub(super) struct Spills(Arc<AtomicUsize>);
+
+/// One of them, until it is dropped.
+pub(super) struct Spill(Arc<AtomicUsize>);
+
+impl Spills {
+    /// One more, if that is at most `most`.
+    pub(super) fn take(&self, most: usize) -> Option<Spill> {
+        let one_more = |running| (running < most).then_some(running + 1);
+        let taken = self
+            .0
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more);
+        taken.is_ok().then(|| Spill(Arc::clone(&self.0)))
+    }
+}
+
+impl Drop for Spill {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use http::{Request, Response};
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::time::Instant;
 use tonic::{Code, Status, body::Body};
 use tower::{Service, ServiceExt};
 
@@ -20,7 +20,7 @@ use super::{
     answer::{AtEnd, code_of},
     forward::{Call, Failure, Way},
     message::Asks,
-    place::{Place, Tried, is_tried},
+    place::{Place, Spill, Tried, is_tried},
     verdict::{self, NOT_FRESH, Verdict},
 };
 use crate::{
@@ -138,7 +138,7 @@ impl<'a, S: Inner> Read<'a, S> {
     }
 
     /// The primary, wherever it is.
-    fn primary(&self, policy: Policy, spill: Option<OwnedSemaphorePermit>) -> Option<Place> {
+    fn primary(&self, policy: Policy, spill: Option<Spill>) -> Option<Place> {
         match self.gateway.nodes.primary() {
             Some(node) => Some(Place::Primary {
                 node: Arc::clone(node),
@@ -156,7 +156,8 @@ impl<'a, S: Inner> Read<'a, S> {
         if was_asked || self.not_primary.load(Ordering::Relaxed) {
             return None;
         }
-        let spill = Arc::clone(&self.gateway.spilled).try_acquire_owned().ok()?;
+        let most = self.gateway.live.load().freshness.max_spilled_reads;
+        let spill = self.gateway.spills.take(most)?;
         self.primary(Policy::NoHealthyReplica, Some(spill))
     }
 
@@ -202,7 +203,7 @@ impl<'a, S: Inner> Read<'a, S> {
             _ => {}
         }
         let stale = failure.reason.as_deref() == Some(NOT_FRESH);
-        if stale && !self.gateway.freshness.spill_to_primary {
+        if stale && !self.gateway.live.load().freshness.spill_to_primary {
             self.not_primary.store(true, Ordering::Relaxed);
         }
         // Strong reads, and those that only the primary may answer, end there.

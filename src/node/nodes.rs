@@ -17,7 +17,7 @@ use super::{
     remote::Identity,
 };
 use crate::{
-    config::{self, Discovery, Health, NodePrimary, NodeReplica, NodeSettings},
+    config::{self, Discovery, Live, NodePrimary, NodeReplica, NodeSettings},
     domain::{Role, view::ConnectionState},
     pool::{Member, Pool},
 };
@@ -35,7 +35,7 @@ const LOOK_AT_FILE: Duration = Duration::from_secs(1);
 pub struct Nodes {
     instance: Arc<str>,
     settings: NodeSettings,
-    health: Health,
+    live: Live,
     primary: Option<Arc<Node>>,
     groups: Vec<Group>,
     /// By group. Locked while the list below is written, which follows from it.
@@ -62,6 +62,21 @@ struct Entry {
     leave: CancellationToken,
 }
 
+impl Entry {
+    /// The same node where it was found again. A weight that an operator has set
+    /// stays, unless there is another one to go by.
+    fn with(self, found: Found) -> Self {
+        let member = self.node.member();
+        if self.found.weight != found.weight {
+            member.set_weight(found.weight);
+        }
+        if self.found.zone != found.zone {
+            member.set_zone(found.zone.as_deref().map(Arc::from));
+        }
+        Self { found, ..self }
+    }
+}
+
 /// What the tasks of the nodes run in, and what ends them.
 #[derive(Clone)]
 pub struct Within {
@@ -70,15 +85,10 @@ pub struct Within {
 }
 
 impl Nodes {
-    /// Those of the configuration. None is known yet. `local` is the weight of the
+    /// Those of the configuration that `live` holds. None is known yet. `local` is the weight of the
     /// replicas of this process together, where it has some; `pool` has no members.
-    pub fn new(
-        primary: Option<NodePrimary>,
-        config::Nodes { replicas, settings }: config::Nodes,
-        local: Option<u32>,
-        pool: Pool,
-        health: Health,
-    ) -> Self {
+    pub fn new(primary: Option<NodePrimary>, local: Option<u32>, pool: Pool, live: Live) -> Self {
+        let config::Nodes { replicas, settings } = live.load().nodes.clone();
         let changes = watch::Sender::new(0);
         let local = local.map(|weight| {
             let member = Member::new(LOCAL.into(), None, weight, Instant::now());
@@ -104,7 +114,7 @@ impl Nodes {
         Self {
             instance: uuid::Uuid::new_v4().simple().to_string().into(),
             settings,
-            health,
+            live,
             primary,
             known: Mutex::new(vec![Vec::new(); groups.len()]),
             groups,
@@ -223,7 +233,7 @@ impl Nodes {
 
     fn prober(&self) -> Prober {
         Prober {
-            health: self.health,
+            live: self.live.clone(),
             instance: Arc::clone(&self.instance),
         }
     }
@@ -243,16 +253,20 @@ impl Nodes {
             .spawn(async move { prober.watch(&node, &stop).await });
     }
 
-    /// Looks again and again, where what is found can change.
+    /// Looks again and again, where what is found can change, and when another
+    /// configuration holds.
     async fn keep_finding(&self, index: usize, within: Within) {
         let group = &self.groups[index];
         let pause = match group.replica.discovery {
             Discovery::File(_) => self.settings.resolve_interval.min(LOOK_AT_FILE),
             Discovery::Static(_) | Discovery::Dns(_) => self.settings.resolve_interval,
         };
-        let mut failed = None;
+        let (mut failed, mut changes) = (None, self.live.changes());
         loop {
-            match discover(&group.replica).await {
+            // Its share and its zone may have changed.
+            let replica = self.live.load().nodes.replicas.get(index).cloned();
+            let replica = replica.unwrap_or_else(|| group.replica.clone());
+            match discover(&replica).await {
                 Ok(found) => {
                     failed = None;
                     self.take(index, found, &within);
@@ -266,11 +280,10 @@ impl Nodes {
                     failed = Some(error);
                 }
             }
-            if matches!(group.replica.discovery, Discovery::Static(_)) {
-                return;
-            }
+            let may_change = !matches!(group.replica.discovery, Discovery::Static(_));
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause), if may_change => {}
+                Ok(()) = changes.changed() => {}
                 () = within.stop.cancelled() => return,
             }
         }
@@ -296,15 +309,7 @@ impl Nodes {
             .collect();
         for found in found {
             let entry = match old.remove(&found.name) {
-                Some(entry) if entry.found.zone == found.zone => {
-                    entry.node.member().set_weight(found.weight);
-                    Entry { found, ..entry }
-                }
-                // In another zone it is another one.
-                Some(entry) => {
-                    entry.leave.cancel();
-                    self.join(&self.groups[index], found, within)
-                }
+                Some(entry) => entry.with(found),
                 None => self.join(&self.groups[index], found, within),
             };
             known[index].push(entry);

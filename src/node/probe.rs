@@ -11,7 +11,7 @@ use tonic_types::StatusExt;
 
 use super::{Node, VIA, remote::Client};
 use crate::{
-    config::Health,
+    config::Live,
     domain::{Role, view::ConnectionState},
     proto::{
         health::{
@@ -36,7 +36,7 @@ const MAX_ANSWER: usize = 64 << 20;
 
 /// What a probe needs besides the node.
 pub(super) struct Prober {
-    pub health: Health,
+    pub live: Live,
     /// This process, as calls that pass through it name it.
     pub instance: Arc<str>,
 }
@@ -52,9 +52,10 @@ impl Prober {
                 () = stop.cancelled() => return,
             };
             self.note(node, probed, &mut failures);
+            let health = self.live.load().health;
             let pause = match node.state() {
-                ConnectionState::Up if failures == 0 => self.health.probe_interval,
-                _ => self.health.probe_interval.min(Duration::from_secs(1)),
+                ConnectionState::Up if failures == 0 => health.probe_interval,
+                _ => health.probe_interval.min(Duration::from_secs(1)),
             };
             let until_then = async {
                 tokio::time::sleep(LEAST.min(pause)).await;
@@ -86,7 +87,7 @@ impl Prober {
             Err(error) => {
                 *failures += 1;
                 let was_up = node.state() == ConnectionState::Up;
-                let state = match was_up && *failures < self.health.failure_threshold {
+                let state = match was_up && *failures < self.live.load().health.failure_threshold {
                     true => ConnectionState::Up,
                     false => ConnectionState::Down,
                 };
@@ -100,7 +101,7 @@ impl Prober {
     /// One probe. Answers where the node's tables are, or what is wrong with it in
     /// words.
     pub(super) async fn probe(&self, node: &Arc<Node>) -> Result<Vec<pb::TablePosition>, String> {
-        let within = self.health.probe_timeout;
+        let within = self.live.load().health.probe_timeout;
         let probed = timeout(within, self.ask(node)).await;
         let probed = probed.unwrap_or_else(|_| {
             Err(Status::deadline_exceeded(format!(
@@ -162,7 +163,7 @@ impl Prober {
     /// is found out.
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        request.set_timeout(self.health.probe_timeout);
+        request.set_timeout(self.live.load().health.probe_timeout);
         if let Ok(instance) = MetadataValue::try_from(&*self.instance) {
             request.metadata_mut().insert(VIA, instance);
         }

@@ -63,8 +63,10 @@ impl Member {
         } else {
             Rank::Out
         };
-        let elsewhere =
-            matches!((zone, self.zone.as_deref()), (Some(here), Some(there)) if here != there);
+        let elsewhere = zone.is_some_and(|here| {
+            let there = self.zone.load();
+            there.as_deref().is_some_and(|there| there != here)
+        });
         Seat {
             rank,
             tier: u8::from(elsewhere),
@@ -80,9 +82,10 @@ impl Member {
     pub fn facts(&self, now: Instant, slow_start: Duration) -> MemberFacts {
         MemberFacts {
             name: Arc::clone(&self.name),
-            zone: self.zone.clone(),
+            zone: self.zone(),
             weight: self.weight(),
             standing: self.standing(now, slow_start),
+            drained: self.draining.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),
             latency: Duration::from_nanos(self.latency.nanos(self.clock(now))),
             attempts: self.attempts.load(Relaxed),

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use tokio::{
     sync::{Notify, futures::Notified},
     time::Instant,
@@ -34,7 +35,7 @@ pub(super) struct Ended {
 #[derive(Debug)]
 pub struct Member {
     pub(super) name: Arc<str>,
-    pub(super) zone: Option<Arc<str>>,
+    pub(super) zone: ArcSwap<Option<Arc<str>>>,
     pub(super) weight: AtomicU32,
     /// The zero of this member's clock, in milliseconds.
     epoch: Instant,
@@ -61,7 +62,7 @@ impl Member {
     pub fn new(name: Arc<str>, zone: Option<Arc<str>>, weight: u32, now: Instant) -> Self {
         Self {
             name,
-            zone,
+            zone: ArcSwap::from_pointee(zone),
             weight: AtomicU32::new(weight.max(1)),
             epoch: now,
             up: AtomicBool::new(true),
@@ -93,8 +94,13 @@ impl Member {
     }
 
     /// Where it is.
-    pub fn zone(&self) -> Option<&Arc<str>> {
-        self.zone.as_ref()
+    pub fn zone(&self) -> Option<Arc<str>> {
+        (**self.zone.load()).clone()
+    }
+
+    /// Notes that it is elsewhere.
+    pub fn set_zone(&self, zone: Option<Arc<str>>) {
+        self.zone.store(Arc::new(zone));
     }
 
     /// Its share of the reads, against the others'.

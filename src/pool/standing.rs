@@ -141,6 +141,8 @@ pub struct MemberFacts {
     pub zone: Option<Arc<str>>,
     pub weight: u32,
     pub standing: Standing,
+    /// Whether it was drained, up or not.
+    pub drained: bool,
     /// Attempts that are running.
     pub in_flight: u32,
     /// Peak EWMA; zero where nothing is known.

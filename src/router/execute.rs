@@ -2,19 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::Guard;
 use rand::random;
-use tokio::{
-    sync::{Semaphore, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     choose::{ConnectionView, primary_only},
     fresh::Found,
     reading::{Again, Reading},
+    spills::Spills,
 };
 use crate::{
-    config,
+    config::{Current, Live},
     connection::{Connection, Events, Primary},
     domain::{
         Freshness, Position, Result, TableName, TokenKey,
@@ -32,8 +31,8 @@ pub struct Router {
     /// Those of the pool: one for each replica, in the same order.
     members: Vec<Arc<Member>>,
     pool: Pool,
-    freshness: config::Freshness,
-    spilled: Semaphore,
+    live: Live,
+    spills: Spills,
     events: Events,
 }
 
@@ -47,13 +46,12 @@ pub struct ReadOptions {
 }
 
 impl Router {
-    /// A router over these connections. `events` are theirs; by `settings` reads are
-    /// spread over the replicas.
+    /// A router over these connections. `events` are theirs. The pool goes by what
+    /// `live` holds now, until it is given other settings.
     pub fn new(
         primary: Arc<Primary>,
         replicas: Vec<Arc<Connection>>,
-        freshness: config::Freshness,
-        settings: config::Pool,
+        live: Live,
         events: Events,
     ) -> Self {
         let now = Instant::now();
@@ -67,14 +65,15 @@ impl Router {
             ))
         };
         let members: Vec<_> = replicas.iter().map(member).collect();
+        let settings = live.load().pool.clone();
         let budgets = Arc::new(Budgets::new(&settings));
         Self {
             primary,
             replicas,
             pool: Pool::new(members.clone(), settings, budgets, random(), now),
             members,
-            spilled: Semaphore::new(freshness.max_spilled_reads),
-            freshness,
+            live,
+            spills: Spills::default(),
             events,
         }
     }
@@ -94,13 +93,13 @@ impl Router {
         &self.replicas
     }
 
-    /// What is configured of freshness.
-    pub fn freshness(&self) -> &config::Freshness {
-        &self.freshness
+    /// What is configured now.
+    pub(super) fn config(&self) -> Guard<Arc<Current>> {
+        self.live.load()
     }
 
-    pub(super) fn spilled(&self) -> &Semaphore {
-        &self.spilled
+    pub(super) fn spills(&self) -> &Spills {
+        &self.spills
     }
 
     /// Wakes when a connection serves another version of a table.

@@ -6,14 +6,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{
-    sync::SemaphorePermit,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Router,
     choose::{Decision, ReadRequest, on_primary, primary_only, stale},
+    spills::Spill,
 };
 use crate::{
     config::failpoint,
@@ -33,7 +31,7 @@ pub(super) struct Chosen<'a> {
     pub connection: &'a Arc<Connection>,
     pub snapshot: Arc<Snapshot>,
     /// Held while the primary answers for replicas that are behind.
-    pub spill: Option<SemaphorePermit<'a>>,
+    pub spill: Option<Spill<'a>>,
 }
 
 /// Where a read goes, and what another attempt would have to fulfil.
@@ -129,9 +127,10 @@ impl Router {
             Decision::Wait => Ok(None),
             Decision::Go(route) => Ok(self.at(request, route, None)),
             Decision::Resort { primary, replica } => {
-                let may = self.freshness().spill_to_primary;
-                if let Some(route) = primary.filter(|_| may)
-                    && let Ok(permit) = self.spilled().try_acquire()
+                let config = self.config();
+                let freshness = &config.freshness;
+                if let Some(route) = primary.filter(|_| freshness.spill_to_primary)
+                    && let Some(permit) = self.spills().take(freshness.max_spilled_reads)
                     && let Some(chosen) = self.at(request, route, Some(permit))
                 {
                     return Ok(Some(chosen));
@@ -146,7 +145,7 @@ impl Router {
         &'a self,
         request: ReadRequest<'_>,
         route: Route,
-        spill: Option<SemaphorePermit<'a>>,
+        spill: Option<Spill<'a>>,
     ) -> Option<Chosen<'a>> {
         let connection = self.connection(&route);
         let snapshot = connection.catalog().get(request.table)?;
@@ -165,12 +164,13 @@ impl Router {
     /// The primary, for a read that no replica could answer in time.
     fn spill(&self, request: ReadRequest<'_>) -> Result<Chosen<'_>> {
         let table = request.table;
-        if !self.freshness().spill_to_primary {
+        let config = self.config();
+        if !config.freshness.spill_to_primary {
             return Err(stale(table));
         }
         let view = self.view(table, &request.need);
         let route = on_primary(request, &view, Policy::Spilled)?;
-        let Ok(permit) = self.spilled().try_acquire() else {
+        let Some(permit) = self.spills().take(config.freshness.max_spilled_reads) else {
             return Err(Error::Unavailable {
                 reason: "SPILL_LIMIT",
                 message: format!(

@@ -9,6 +9,7 @@ mod keep;
 mod missing;
 mod reading;
 mod session;
+mod spills;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -9,7 +9,7 @@ use tonic::{Extensions, Response, Status, metadata::MetadataMap};
 
 use super::stack::{Deadline, RequestFacts};
 use crate::{
-    config::{Limits, Sessions},
+    config::{Limits, Live},
     connection::Lane,
     domain::{
         Error, Result, TableName,
@@ -28,8 +28,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Api {
     pub router: Arc<Router>,
-    pub limits: Arc<Limits>,
-    pub sessions: Sessions,
+    /// What is configured, for requests that begin now.
+    pub live: Live,
 }
 
 /// A message with who served it, which is answered as metadata too.
@@ -126,6 +126,11 @@ pub(super) fn answer<A, M: prost::Message>(
 }
 
 impl Api {
+    /// What a request that begins now may cost.
+    pub(super) fn limits(&self) -> Limits {
+        self.live.load().limits
+    }
+
     /// How fresh the answer of a read must be, and how long it may wait for that.
     pub(super) fn read_options(
         &self,
@@ -135,7 +140,8 @@ impl Api {
         extensions: &Extensions,
     ) -> Result<ReadOptions> {
         let table = TableName::parse(table)?;
-        let configured = self.router.freshness();
+        let config = self.live.load();
+        let configured = &config.freshness;
         let asked = Asked {
             table: &table,
             field,
@@ -149,7 +155,7 @@ impl Api {
         )?;
         Ok(ReadOptions {
             freshness,
-            wait: configured.wait.min(time_left(extensions, &self.limits)),
+            wait: configured.wait.min(time_left(extensions, &config.limits)),
             deadline: extensions.get::<Deadline>().map(|deadline| deadline.0),
         })
     }

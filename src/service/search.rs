@@ -152,8 +152,9 @@ impl pb::search_service_server::SearchService for Api {
             let asked = message.freshness;
             let options = self.read_options(&message.table, asked, &metadata, &extensions)?;
             let table = TableName::parse(&message.table)?;
-            let filter = wire::filter::filter(message.filter, "filter", &self.limits)?;
-            let depth = self.limits.max_filter_depth;
+            let limits = self.limits();
+            let filter = wire::filter::filter(message.filter, "filter", &limits)?;
+            let depth = limits.max_filter_depth;
             let filter = filter.as_ref();
             self.router
                 .read(&table, &options, |snapshot| async move {

@@ -64,8 +64,9 @@ impl pb::write_service_server::WriteService for Api {
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
-            let (options, rows) = upsert(message, &self.limits)?;
-            let depth = self.limits.max_filter_depth;
+            let limits = self.limits();
+            let (options, rows) = upsert(message, &limits)?;
+            let depth = limits.max_filter_depth;
             self.write(&name, Lane::Alone, move |handle| async move {
                 let rows = decode_for(&handle, rows).await?;
                 handle
@@ -97,9 +98,10 @@ impl pb::write_service_server::WriteService for Api {
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
-            let filter = wire::filter::filter(message.filter, "filter", &self.limits)?;
-            let assignments = assignments(message.assignments, &self.limits)?;
-            let depth = self.limits.max_filter_depth;
+            let limits = self.limits();
+            let filter = wire::filter::filter(message.filter, "filter", &limits)?;
+            let assignments = assignments(message.assignments, &limits)?;
+            let depth = limits.max_filter_depth;
             self.write(&name, Lane::Alone, move |handle| async move {
                 handle.update(filter.as_ref(), &assignments, depth).await
             })
@@ -126,9 +128,10 @@ impl pb::write_service_server::WriteService for Api {
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
-            let filter = wire::filter::filter(message.filter, "filter", &self.limits)?
+            let limits = self.limits();
+            let filter = wire::filter::filter(message.filter, "filter", &limits)?
                 .ok_or_else(|| Error::invalid("filter.sql", "is required; 'true' is every row"))?;
-            let depth = self.limits.max_filter_depth;
+            let depth = limits.max_filter_depth;
             self.write(&name, Lane::Alone, move |handle| async move {
                 handle.delete(&filter, depth).await
             })
@@ -160,7 +163,7 @@ impl pb::write_service_server::WriteService for Api {
             let table = TableName::parse(&name)?;
             let overwrite = overwrites(first.mode)?;
             let route = self.router.write_route()?;
-            let upload = Upload::new(&first.arrow_ipc, self.limits.max_import_bytes)?;
+            let upload = Upload::new(&first.arrow_ipc, self.limits().max_import_bytes)?;
             let (schema, rows) = (upload.schema(), Arc::new(AtomicU64::new(0)));
             let counted = Arc::clone(&rows);
             let (feed, batches) = upload.start(counted);

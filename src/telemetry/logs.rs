@@ -13,6 +13,7 @@ use tracing_subscriber::{
     },
     layer::SubscriberExt,
     registry::LookupSpan,
+    reload,
     util::SubscriberInitExt,
 };
 
@@ -63,6 +64,9 @@ pub enum LogError {
     /// Traces were asked for and cannot be sent.
     #[error(transparent)]
     Traces(#[from] traces::TraceError),
+    /// The log of this process is gone.
+    #[error("logging.filter: {0}")]
+    Reload(reload::Error),
     /// Something else in this process took the logs first.
     #[error("logging could not be installed: {0}")]
     Install(#[from] tracing_subscriber::util::TryInitError),
@@ -73,6 +77,30 @@ pub enum LogError {
 #[must_use]
 pub struct LogGuard {
     _traces: Option<TraceGuard>,
+    filter: LogFilter,
+}
+
+impl LogGuard {
+    /// What changes the filter of this process's log.
+    pub fn filter(&self) -> LogFilter {
+        self.filter.clone()
+    }
+}
+
+/// Changes what is logged while the process runs.
+#[derive(Clone)]
+pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
+
+impl LogFilter {
+    /// Logs what this filter lets through, from the next event on. `RUST_LOG` wins
+    /// over it, now as at the start.
+    ///
+    /// # Errors
+    /// It is no filter; the old one stays.
+    pub fn set(&self, configured: &str) -> Result<(), LogError> {
+        let filter = filter(std::env::var(RUST_LOG).ok().as_deref(), configured)?;
+        self.0.reload(filter).map_err(LogError::Reload)
+    }
 }
 
 /// Makes this process log as configured, and trace if `OTEL_*` says so. Must be
@@ -85,12 +113,16 @@ pub fn init(logging: &Logging) -> Result<LogGuard, LogError> {
     };
     let filter = filter(std::env::var(RUST_LOG).ok().as_deref(), &logging.filter)?;
     let (layer, traces) = traces::from_environment()?.unzip();
+    let (filter, handle) = reload::Layer::new(filter);
     Registry::default()
         .with(lines(pretty).with_filter(filter))
         .with(layer)
         .try_init()?;
     log_panics();
-    Ok(LogGuard { _traces: traces })
+    Ok(LogGuard {
+        _traces: traces,
+        filter: LogFilter(handle),
+    })
 }
 
 fn lines<S>(pretty: bool) -> Box<dyn Layer<S> + Send + Sync>
@@ -187,91 +219,4 @@ fn log_panics() {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whether a filter lets an event of that target through at INFO.
-    fn lets_through(filter: EnvFilter, act: impl FnOnce()) -> bool {
-        use std::sync::{
-            Arc,
-            atomic::{AtomicBool, Ordering},
-        };
-        struct Seen(Arc<AtomicBool>);
-        impl<S: tracing::Subscriber> Layer<S> for Seen {
-            fn on_event(
-                &self,
-                _: &tracing::Event<'_>,
-                _: tracing_subscriber::layer::Context<'_, S>,
-            ) {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
-        let seen = Arc::new(AtomicBool::new(false));
-        let subscriber = Registry::default().with(Seen(Arc::clone(&seen)).with_filter(filter));
-        tracing::subscriber::with_default(subscriber, act);
-        seen.load(Ordering::Relaxed)
-    }
-
-    macro_rules! at {
-        ($filter:expr, $env:expr, $target:literal, $level:ident) => {
-            lets_through(filter($env, $filter).unwrap(), || {
-                tracing::event!(target: $target, tracing::Level::$level, "x")
-            })
-        };
-    }
-
-    #[test]
-    fn our_lines_pass_and_noise_does_not() {
-        assert!(at!("info", None, "lancegate::access", INFO));
-        assert!(!at!("info", None, "lance::dataset", INFO));
-        assert!(!at!("debug", None, "lance_io::scheduler", INFO));
-        assert!(!at!("info", None, "datafusion_optimizer", INFO));
-        assert!(at!("info", None, "lance::dataset", WARN));
-    }
-
-    #[test]
-    fn the_scanner_is_muted_unless_it_is_named() {
-        for text in ["info", "info,lance=warn", "debug"] {
-            assert!(!at!(text, None, "lance::dataset::scanner", WARN), "{text}");
-            assert!(at!(text, None, "lance::dataset::scanner", ERROR), "{text}");
-        }
-        let named = "info,lance::dataset::scanner=warn";
-        assert!(at!(named, None, "lance::dataset::scanner", WARN));
-    }
-
-    #[test]
-    fn a_filter_for_lance_is_not_one_for_us() {
-        assert!(at!("info,lance=error", None, "lancegate::access", INFO));
-        assert!(!at!("info,lance=error", None, "lance::dataset", WARN));
-        assert!(at!("info,lance=debug", None, "lance_core", DEBUG));
-        assert!(at!(
-            "lancegate=debug,lance=warn",
-            None,
-            "lancegate::router",
-            DEBUG
-        ));
-        assert!(at!(
-            "info,lance::dataset=debug",
-            None,
-            "lance::dataset",
-            DEBUG
-        ));
-    }
-
-    #[test]
-    fn rust_log_comes_first() {
-        assert!(at!("error", Some("debug"), "lancegate", DEBUG));
-        assert!(!at!("debug", Some("error"), "lancegate", WARN));
-        assert!(at!("debug", Some(""), "lancegate", DEBUG));
-    }
-
-    #[test]
-    fn a_bad_filter_says_where_it_came_from() {
-        let error = filter(Some("lancegate=loud"), "info")
-            .unwrap_err()
-            .to_string();
-        assert!(error.starts_with("RUST_LOG: 'lancegate=loud'"), "{error}");
-        let error = filter(None, "a=b=c").unwrap_err().to_string();
-        assert!(error.starts_with("logging.filter: "), "{error}");
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! Every metric of this server: its name, what it means, its buckets. Nothing
 //! is measured under a name that is not here.
 
+mod config;
 mod grpc;
 mod handles;
 mod labels;
@@ -10,6 +11,7 @@ mod rollup;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
+pub use config::{config_loaded, config_reloaded};
 pub use grpc::{Call, code_name, method};
 pub use record::{
     attempt, cache_bytes, connection_share, connection_state, copy_finished, ejected, file_copied,
@@ -74,6 +76,9 @@ pub(crate) const PRUNE_ERRORS: &str = "lancegate_prune_errors_total";
 pub(crate) const CACHE_BYTES: &str = "lancegate_cache_bytes";
 pub(crate) const IN_FLIGHT: &str = "lancegate_requests_in_flight";
 pub(crate) const SHED: &str = "lancegate_requests_shed_total";
+pub(crate) const CONFIG_RELOADS: &str = "lancegate_config_reloads_total";
+pub(crate) const CONFIG_GOOD: &str = "lancegate_config_last_reload_successful";
+pub(crate) const CONFIG_TIME: &str = "lancegate_config_last_reload_success_timestamp_seconds";
 pub(crate) const BUILD_INFO: &str = "lancegate_build_info";
 
 /// Says what each metric means. Called once, when the recorder is installed.
@@ -92,6 +97,19 @@ fn describe() {
     describe_counter!(
         SHED,
         "Requests refused because too many were being worked on."
+    );
+    describe_counter!(
+        CONFIG_RELOADS,
+        "Times that the configuration was read again, by what became of it: applied, unchanged, invalid or needs_restart."
+    );
+    describe_gauge!(
+        CONFIG_GOOD,
+        "1 if the configuration could be used when it was read last, 0 if not."
+    );
+    describe_gauge!(
+        CONFIG_TIME,
+        Unit::Seconds,
+        "When a configuration that could be used was read last, since 1970."
     );
     describe_gauge!(BUILD_INFO, "Always 1; the labels say what runs.");
 }

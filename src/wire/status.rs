@@ -13,6 +13,9 @@ pub const DOMAIN: &str = "lancegate";
 /// Most field violations in one status.
 const MAX_VIOLATIONS: usize = 20;
 
+/// Most settings in one status: their names and faults are short.
+const MAX_SETTINGS: usize = 64;
+
 /// Longest single text of a status, in bytes.
 const MAX_TEXT: usize = 300;
 
@@ -35,7 +38,9 @@ pub fn status(error: &Error) -> Status {
     match error {
         Error::Invalid(violations) => {
             info(&mut details, "INVALID_REQUEST", []);
-            add_violations(&mut details, violations);
+            for (field, text) in as_many_as_fit(violations, MAX_VIOLATIONS, 0) {
+                details.add_bad_request_violation(field, text);
+            }
         }
         Error::NotFound { kind, name } => {
             let reason = format!("{}_NOT_FOUND", kind.as_str().to_uppercase());
@@ -53,6 +58,14 @@ pub fn status(error: &Error) -> Status {
         Error::Precondition { reason, .. } => {
             info(&mut details, reason, []);
             details.add_precondition_failure_violation(*reason, "", &message);
+        }
+        Error::Refused {
+            reason, violations, ..
+        } => {
+            info(&mut details, reason, []);
+            for (setting, text) in as_many_as_fit(violations, MAX_SETTINGS, reason.len()) {
+                details.add_precondition_failure_violation(*reason, setting, text);
+            }
         }
         Error::Unavailable {
             reason,
@@ -98,7 +111,7 @@ pub fn code(error: &Error) -> Code {
         Error::NotFound { .. } => Code::NotFound,
         Error::AlreadyExists { .. } => Code::AlreadyExists,
         Error::Conflict(_) => Code::Aborted,
-        Error::Precondition { .. } => Code::FailedPrecondition,
+        Error::Precondition { .. } | Error::Refused { .. } => Code::FailedPrecondition,
         Error::Unavailable { .. } => Code::Unavailable,
         Error::Overloaded(_) | Error::TooLarge(_) => Code::ResourceExhausted,
         Error::Deadline(_) => Code::DeadlineExceeded,
@@ -124,20 +137,23 @@ fn info<const N: usize>(details: &mut ErrorDetails, reason: &str, pairs: [(&str,
     details.set_error_info(reason, DOMAIN, HashMap::from(pairs));
 }
 
-/// As many violations as there is room for, and how many more there are.
-fn add_violations(details: &mut ErrorDetails, violations: &[Violation]) {
+/// As many violations as there is room for and at most `most`, and how many more
+/// there are. Each takes `extra` bytes besides its own.
+fn as_many_as_fit(violations: &[Violation], most: usize, extra: usize) -> Vec<(String, String)> {
     let mut room = MAX_ALL;
+    let mut told = Vec::new();
     for (i, violation) in violations.iter().enumerate() {
         let (field, description) = (cut(&violation.field), cut(&violation.description));
-        let size = field.len() + description.len();
-        if i == MAX_VIOLATIONS - 1 && i + 1 < violations.len() || size > room {
+        let size = field.len() + description.len() + extra;
+        if i == most - 1 && i + 1 < violations.len() || size > room {
             let more = format!("and {} more faults", violations.len() - i);
-            details.add_bad_request_violation("", more);
-            return;
+            told.push((String::new(), more));
+            return told;
         }
         room -= size;
-        details.add_bad_request_violation(field, description);
+        told.push((field, description));
     }
+    told
 }
 
 /// The text, at most [`MAX_TEXT`] bytes of it.
@@ -156,6 +172,13 @@ fn cut(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::domain::Resource;
+
+    fn violation(text: &str) -> Violation {
+        Violation {
+            field: text.into(),
+            description: text.into(),
+        }
+    }
 
     fn all(text: &str) -> Vec<(Error, Code, &'static str)> {
         let t = || text.to_owned();
@@ -187,6 +210,15 @@ mod tests {
                 },
                 Code::FailedPrecondition,
                 "FENCED",
+            ),
+            (
+                Error::Refused {
+                    reason: "NEEDS_RESTART",
+                    message: t(),
+                    violations: vec![violation(text); 100],
+                },
+                Code::FailedPrecondition,
+                "NEEDS_RESTART",
             ),
             (
                 Error::Unavailable {
@@ -266,11 +298,15 @@ mod tests {
                 .r#type,
             "FENCED"
         );
-        let retry = found(5).get_details_retry_info().unwrap();
+        let settings = found(5).get_details_precondition_failure().unwrap();
+        assert_eq!(settings.violations.len(), MAX_SETTINGS);
+        assert_eq!(settings.violations[0].subject, "packages");
+        assert_eq!(settings.violations[63].description, "and 37 more faults");
+        let retry = found(6).get_details_retry_info().unwrap();
         assert_eq!(retry.retry_delay, Some(Duration::from_millis(250)));
-        assert!(found(6).get_details_quota_failure().is_some());
-        assert!(found(6).get_details_retry_info().is_some());
-        assert!(found(5).message().contains("packages"));
+        assert!(found(7).get_details_quota_failure().is_some());
+        assert!(found(7).get_details_retry_info().is_some());
+        assert!(found(6).message().contains("packages"));
     }
 
     #[test]
@@ -287,13 +323,7 @@ mod tests {
                 let bytes = header_bytes(status(&error));
                 assert!(bytes < 8_192, "{bytes} bytes");
             }
-            let many = |n: usize, text: &str| {
-                let violation = Violation {
-                    field: text.into(),
-                    description: text.into(),
-                };
-                status(&Error::Invalid(vec![violation; n]))
-            };
+            let many = |n: usize, text: &str| status(&Error::Invalid(vec![violation(text); n]));
             for n in [20, 21, 200] {
                 let bytes = header_bytes(many(n, &text));
                 assert!(bytes < 8_192, "{n} long violations: {bytes} bytes");

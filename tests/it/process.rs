@@ -119,11 +119,16 @@ impl Background {
         text.parse().expect("an address")
     }
 
+    /// Sends a signal: its name without SIG.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub async fn terminate(mut self) -> ExitStatus {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().unwrap();
-        assert!(sent.success());
+        self.signal("TERM");
         for _ in 0..500 {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;

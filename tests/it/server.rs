@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 use lancegate::{
     app::App,
     config::{self, Config, Sources},
+    operate::Origin,
     proto::v1::{
         cluster_service_client::ClusterServiceClient, search_service_client::SearchServiceClient,
         table_service_client::TableServiceClient, write_service_client::WriteServiceClient, *,
@@ -35,6 +36,11 @@ pub fn settings(folder: &Path, replicas: usize) -> Config {
 
 /// The same, with more settings by their environment variables.
 pub fn settings_with(folder: &Path, replicas: usize, more: &[(&str, &str)]) -> Config {
+    config::load(sources(folder, replicas, more)).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// What those are loaded from.
+pub fn sources(folder: &Path, replicas: usize, more: &[(&str, &str)]) -> Sources {
     let mut env = BTreeMap::from([
         ("LANCEGATE_SERVER__GRPC_ADDRESS", "127.0.0.1:0".to_owned()),
         ("LANCEGATE_SERVER__HTTP_ADDRESS", "127.0.0.1:0".to_owned()),
@@ -63,11 +69,10 @@ pub fn settings_with(folder: &Path, replicas: usize, more: &[(&str, &str)]) -> C
     env.retain(|(key, _)| more.iter().all(|(name, _)| name != key));
     let more = more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
     env.extend(more);
-    config::load(Sources {
+    Sources {
         env,
         ..Sources::default()
-    })
-    .unwrap_or_else(|faults| panic!("{faults}"))
+    }
 }
 
 impl TestServer {
@@ -81,7 +86,20 @@ impl TestServer {
 
     /// Starts one with these settings.
     pub async fn start_with(folder: TempDir, config: Config) -> Self {
-        let app = App::start(config).await.expect("the server starts");
+        Self::start_from(folder, config, None).await
+    }
+
+    /// Starts one whose configuration can be read again from these sources.
+    pub async fn start_reloadable(folder: TempDir, sources: Sources) -> Self {
+        let config = config::load(sources.clone()).unwrap_or_else(|faults| panic!("{faults}"));
+        let origin = Origin { sources, log: None };
+        Self::start_from(folder, config, Some(origin)).await
+    }
+
+    async fn start_from(folder: TempDir, config: Config, origin: Option<Origin>) -> Self {
+        let app = App::start_from(config, origin)
+            .await
+            .expect("the server starts");
         wait_until("ready", || app.serving("lancegate.v1.WriteService")).await;
         let url = format!("http://{}", app.grpc_address());
         let channel = Channel::from_shared(url)

@@ -32,8 +32,20 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "operate",
+        &[
+            "pool",
+            "router",
+            "connection",
+            "domain",
+            "config",
+            "telemetry",
+        ],
+    ),
+    (
         "service",
         &[
+            "operate",
             "router",
             "pool",
             "connection",
@@ -66,6 +78,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "gateway",
             "node",
             "service",
+            "operate",
             "router",
             "pool",
             "replication",

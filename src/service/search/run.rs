@@ -25,8 +25,9 @@ impl Api {
         options: &ReadOptions,
     ) -> Result<(Rows, Served)> {
         let table = TableName::parse(table)?;
-        let search = wire::query::search(query, &self.limits)?;
-        let (depth, most) = (self.limits.max_filter_depth, self.limits.max_response_bytes);
+        let limits = self.limits();
+        let search = wire::query::search(query, &limits)?;
+        let (depth, most) = (limits.max_filter_depth, limits.max_response_bytes);
         let search = &search;
         self.router
             .read(&table, options, |snapshot| async move {
@@ -42,8 +43,9 @@ impl Api {
         options: &ReadOptions,
     ) -> Result<(Batches, Served)> {
         let table = TableName::parse(table)?;
-        let search = wire::query::search(query, &self.limits)?;
-        let depth = self.limits.max_filter_depth;
+        let limits = self.limits();
+        let search = wire::query::search(query, &limits)?;
+        let depth = limits.max_filter_depth;
         let search = &search;
         self.router
             .read(&table, options, |snapshot| async move {
@@ -58,13 +60,14 @@ impl Api {
         options: &ReadOptions,
     ) -> Result<((Rows, String), Served)> {
         let table = TableName::parse(&request.table)?;
-        let size = page_size(request.page_size, &self.limits)?;
+        let limits = self.limits();
+        let size = page_size(request.page_size, &limits)?;
         let asked = request.query.as_ref().map(Message::encode_to_vec);
         let asked = asked.unwrap_or_default();
         let print = fingerprint([table.as_str().as_bytes(), asked.as_slice()]);
         let token = PageToken::decode(&request.page_token, print)?;
-        let scan = wire::query::scan(request.query, "query", &self.limits)?;
-        let (depth, most) = (self.limits.max_filter_depth, self.limits.max_response_bytes);
+        let scan = wire::query::scan(request.query, "query", &limits)?;
+        let (depth, most) = (limits.max_filter_depth, limits.max_response_bytes);
         let scan = &scan;
         let page = |snapshot: Arc<Snapshot>, offset| async move {
             scan_page(&snapshot, scan, offset, size, print, depth, most).await
@@ -110,7 +113,8 @@ impl Api {
         options: &ReadOptions,
     ) -> Result<(Rows, Served)> {
         let table = TableName::parse(&request.table)?;
-        wire::query::check_get(&request, &self.limits)?;
+        let limits = self.limits();
+        wire::query::check_get(&request, &limits)?;
         let columns = wire::query::columns(request.columns);
         let (keys, key_columns) = (request.keys, request.key_columns);
         // Several columns make one chain of OR per key, which is planned
@@ -120,7 +124,7 @@ impl Api {
             return Err(Error::invalid("keys", text));
         }
         let row_id = request.with_row_id;
-        let most = self.limits.max_response_bytes;
+        let most = limits.max_response_bytes;
         let (keys, key_columns, columns) = (&keys, &key_columns, columns.as_deref());
         self.router
             .read(&table, options, |snapshot| async move {
@@ -138,11 +142,12 @@ impl Api {
     ) -> Result<(String, Served)> {
         use pb::explain_request::Target;
         let table = TableName::parse(&request.table)?;
-        let depth = self.limits.max_filter_depth;
+        let limits = self.limits();
+        let depth = limits.max_filter_depth;
         let (analyze, verbose) = (request.analyze, request.verbose);
         match request.target {
             Some(Target::Query(query)) => {
-                let search = &wire::query::search(Some(query), &self.limits)?;
+                let search = &wire::query::search(Some(query), &limits)?;
                 self.router
                     .read(&table, options, |snapshot| async move {
                         snapshot
@@ -152,7 +157,7 @@ impl Api {
                     .await
             }
             Some(Target::Scan(scan)) => {
-                let scan = &wire::query::scan(Some(scan), "scan", &self.limits)?;
+                let scan = &wire::query::scan(Some(scan), "scan", &limits)?;
                 self.router
                     .read(&table, options, |snapshot| async move {
                         snapshot.explain_scan(scan, analyze, verbose, depth).await

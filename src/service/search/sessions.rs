@@ -29,7 +29,7 @@ impl Api {
         let options = self.read_options(&message.table, asked, metadata, extensions)?;
         let table = TableName::parse(&message.table)?;
         let ttl = self.ttl(message.ttl)?;
-        let most = self.sessions.max_open;
+        let most = self.live.load().sessions.max_open;
         let opened = self.router.open_session(&table, options, ttl, most);
         let (session, served) = opened.await?;
         Ok((self.tell(&table, &session)?, served))
@@ -77,9 +77,9 @@ impl Api {
     /// For how long a version is kept.
     fn ttl(&self, asked: Option<prost_types::Duration>) -> Result<Duration> {
         let Some(ttl) = wire::table::duration(asked, "ttl")? else {
-            return Ok(self.sessions.default_ttl);
+            return Ok(self.live.load().sessions.default_ttl);
         };
-        let most = self.sessions.max_ttl;
+        let most = self.live.load().sessions.max_ttl;
         match ttl {
             Duration::ZERO => Err(Error::invalid("ttl", "must be more than 0")),
             ttl if ttl > most => {

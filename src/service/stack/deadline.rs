@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 use tower::{Layer, Service};
 
-use super::{body::GrpcBody, is_health};
-use crate::{domain::Error, wire::status::status};
+use super::{body::GrpcBody, stays_open};
+use crate::{config::Live, domain::Error, wire::status::status};
 
 pub use body::DeadlineBody;
 
@@ -58,24 +58,24 @@ impl Until {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct DeadlineLayer {
-    max: Duration,
+    live: Live,
 }
 
 impl DeadlineLayer {
-    pub(super) fn new(max: Duration) -> Self {
-        Self { max }
+    pub(super) fn new(live: Live) -> Self {
+        Self { live }
     }
 
     /// The deadline of a request that came in now.
     fn of<B>(&self, request: &Request<B>) -> Result<Option<Until>, Error> {
         let asked = timeout::parse(request.headers())?;
-        // A Watch of health is meant to stay open.
-        let total = match (asked, is_health(request)) {
+        let max = self.live.load().limits.max_deadline;
+        let total = match (asked, stays_open(request)) {
             (Some(asked), true) => asked,
             (None, true) => return Ok(None),
-            (asked, false) => asked.map_or(self.max, |asked| asked.min(self.max)),
+            (asked, false) => asked.map_or(max, |asked| asked.min(max)),
         };
         let ahead = AHEAD.min(total / 4);
         // Further away than the clock can say is as good as none.
@@ -90,7 +90,7 @@ impl<S> Layer<S> for DeadlineLayer {
     fn layer(&self, inner: S) -> WithDeadline<S> {
         WithDeadline {
             inner,
-            deadline: *self,
+            deadline: self.clone(),
         }
     }
 }

@@ -3,63 +3,63 @@
 //! are refused at once, which costs little, and told when to come back.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
 };
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::StatusExt;
 use tower::{Layer, Service};
 
 use super::{
     body::{Ending, GrpcBody, Observed},
-    is_health,
+    stays_open,
 };
-use crate::{domain::Error, telemetry::metrics, wire::status::status};
+use crate::{config::Live, domain::Error, telemetry::metrics, wire::status::status};
 
 /// Tells clients of gRPC's own retries when to try again.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
-/// The slots of the whole server.
+/// The slots of the whole server. How many there are may change: fewer let no new
+/// request in until enough of the running ones have ended.
 #[derive(Clone)]
 pub(super) struct LimitLayer {
-    slots: Arc<Semaphore>,
-    max: usize,
+    taken: Arc<AtomicUsize>,
+    live: Live,
 }
 
 impl LimitLayer {
-    pub(super) fn new(max: usize) -> Self {
-        // The semaphore has a largest size of its own, far beyond any machine.
-        let max = max.min(Semaphore::MAX_PERMITS);
+    pub(super) fn new(live: Live) -> Self {
         Self {
-            slots: Arc::new(Semaphore::new(max)),
-            max,
+            taken: Arc::default(),
+            live,
         }
     }
 
     /// A slot, until it is dropped; `None` if there is none left.
     fn take(&self) -> Option<Slot> {
-        let permit = Arc::clone(&self.slots).try_acquire_owned().ok()?;
-        metrics::requests_in_flight(self.max - self.slots.available_permits());
-        Some(Slot {
-            permit: Some(permit),
-            limit: self.clone(),
-        })
+        let max = self.live.load().limits.max_concurrent_requests;
+        let one_more = |taken| (taken < max).then_some(taken + 1);
+        let before = self
+            .taken
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more)
+            .ok()?;
+        metrics::requests_in_flight(before + 1);
+        Some(Slot(Arc::clone(&self.taken)))
     }
 }
 
-struct Slot {
-    permit: Option<OwnedSemaphorePermit>,
-    limit: LimitLayer,
-}
+struct Slot(Arc<AtomicUsize>);
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.permit = None;
-        metrics::requests_in_flight(self.limit.max - self.limit.slots.available_permits());
+        let before = self.0.fetch_sub(1, Ordering::AcqRel);
+        metrics::requests_in_flight(before.saturating_sub(1));
     }
 }
 
@@ -97,10 +97,10 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        // An overloaded server is not a dead one: probes take no slot.
-        let health = is_health(&request);
-        let slot = if health { None } else { self.limit.take() };
-        if slot.is_none() && !health {
+        // An overloaded server is not a dead one: probes and watchers take no slot.
+        let open = stays_open(&request);
+        let slot = if open { None } else { self.limit.take() };
+        if slot.is_none() && !open {
             metrics::request_shed();
             return Box::pin(async { Ok(overloaded().into_http()) });
         }

@@ -11,8 +11,6 @@ mod measure;
 mod panics;
 mod translate;
 
-use std::time::Duration;
-
 use http::Request;
 use tower::{Layer, ServiceBuilder};
 
@@ -25,7 +23,7 @@ use self::{
     panics::{CatchPanic, PanicLayer},
     translate::{Translate, TranslateLayer},
 };
-use crate::config::Limits;
+use crate::config::Live;
 
 pub use deadline::Deadline;
 pub use facts::RequestFacts;
@@ -35,15 +33,15 @@ pub use facts::RequestFacts;
 #[derive(Clone)]
 pub struct Stack {
     limit: LimitLayer,
-    max_deadline: Duration,
+    deadline: DeadlineLayer,
 }
 
 /// The stack of one server. Sizes of messages and compression are set on each
 /// tonic service, which reads them before any layer could.
-pub fn stack(limits: &Limits) -> Stack {
+pub fn stack(live: &Live) -> Stack {
     Stack {
-        limit: LimitLayer::new(limits.max_concurrent_requests),
-        max_deadline: limits.max_deadline,
+        limit: LimitLayer::new(live.clone()),
+        deadline: DeadlineLayer::new(live.clone()),
     }
 }
 
@@ -68,12 +66,21 @@ impl<S> Layer<S> for Stack {
             .layer(TranslateLayer)
             // Outside the limit: the slot goes back when time is up, also where
             // the client does not read and the answer cannot end.
-            .layer(DeadlineLayer::new(self.max_deadline))
+            .layer(self.deadline.clone())
             // Innermost: what was refused for another reason took no slot.
             .layer(self.limit.clone())
             .service(inner)
     }
 }
+
+/// Whether a request asks for a stream that is meant to stay open: it has no
+/// deadline but its client's, and takes nothing from the requests that end.
+fn stays_open<B>(request: &Request<B>) -> bool {
+    is_health(request) || request.uri().path() == WATCH_TOPOLOGY
+}
+
+/// Bounded by the number of its watchers.
+const WATCH_TOPOLOGY: &str = "/lancegate.v1.ClusterService/WatchTopology";
 
 /// Whether a request is a health check: those are neither logged nor limited.
 fn is_health<B>(request: &Request<B>) -> bool {

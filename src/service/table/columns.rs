@@ -18,8 +18,9 @@ impl Api {
         let call = Call::from(request);
         let name = call.message.table.clone();
         let outcome = async {
-            let columns = wire::table::new_columns(call.message.source, &self.limits)?;
-            let depth = self.limits.max_filter_depth;
+            let limits = self.limits();
+            let columns = wire::table::new_columns(call.message.source, &limits)?;
+            let depth = limits.max_filter_depth;
             self.change(&name, Lane::Alone, move |handle| async move {
                 handle.add_columns(columns, depth).await
             })

@@ -96,7 +96,7 @@ impl Api {
     ) -> Reply<pb::WaitForIndexesResponse> {
         let call = Call::from(request);
         let name = call.message.table.clone();
-        let left = time_left(&call.extensions, &self.limits);
+        let left = time_left(&call.extensions, &self.limits());
         let outcome = async {
             let asked = wire::table::duration(call.message.timeout, "timeout")?;
             let timeout = asked.map_or(left, |asked| asked.min(left));

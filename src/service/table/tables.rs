@@ -63,7 +63,7 @@ impl Api {
     ) -> Reply<pb::ListTablesResponse> {
         let call = Call::from(request);
         let outcome = async {
-            let size = page_size(call.message.page_size, &self.limits)?;
+            let size = page_size(call.message.page_size, &self.limits())?;
             let after = decode_name(&call.message.page_token)?;
             let route = self.router.write_route()?;
             let all = self.router.primary().connection().catalog().all();

@@ -23,7 +23,7 @@ impl Api {
         let call = Call::from(request);
         let name = &call.message.table;
         let outcome = async {
-            let size = page_size(call.message.page_size, &self.limits)?;
+            let size = page_size(call.message.page_size, &self.limits())?;
             let before = decode_name(&call.message.page_token)?
                 .map(|number| number.parse::<u64>())
                 .transpose()

@@ -7,11 +7,12 @@ import every_type
 import faults
 import freshness
 import lifecycle
+import operate
 import transport
 from gate import Gate
 
 gate = Gate(sys.argv[1])
-for part in (every_type, lifecycle, freshness, transport, faults):
+for part in (every_type, lifecycle, freshness, operate, transport, faults):
     began = time.monotonic()
     print(f"python {part.__name__}", flush=True)
     part.check(gate)

@@ -458,7 +458,7 @@ impl<'a> Read<'a> {
         let slow_start = world.settings.outlier.slow_start;
         let fakes = world.state().fakes.clone();
         let here = world.settings.balance.zone.as_deref();
-        let is_near = |i: usize| here.is_none() || world.members[i].zone().map(|z| &**z) == here;
+        let is_near = |i: usize| here.is_none() || world.members[i].zone().as_deref() == here;
         let qualifies = |i: &usize| {
             let fake = fakes[i + 1];
             let standing = world.members[*i].standing(now, slow_start);

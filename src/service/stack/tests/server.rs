@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status, codec::CompressionEncoding, transport::Se
 
 use super::super::{Deadline, RequestFacts, stack};
 use crate::{
-    config::Limits,
+    config::{self, Limits, Live, Sources},
     domain::{
         Role,
         view::{Detour, Lag, Policy, Route, Served},
@@ -76,6 +76,13 @@ pub(super) fn limits(max_concurrent_requests: usize, max_deadline: Duration) -> 
     }
 }
 
+/// The default configuration with these limits.
+pub(super) fn live(limits: Limits) -> Live {
+    let mut config = config::load(Sources::default()).unwrap();
+    config.limits = limits;
+    Live::new(config)
+}
+
 /// A server with room for 100 requests of up to 30 s.
 pub(super) async fn start() -> Running {
     start_with(limits(100, Duration::from_secs(30))).await
@@ -93,7 +100,7 @@ pub(super) async fn start_with(limits: Limits) -> Running {
     .max_encoding_message_size(limits.max_response_bytes)
     .accept_compressed(CompressionEncoding::Gzip);
     let server = Server::builder()
-        .layer(stack(&limits))
+        .layer(stack(&live(limits)))
         .add_service(service)
         .add_service(health.service())
         .serve_with_incoming(TcpListenerStream::new(listener));
