@@ -1,6 +1,6 @@
 //! What the HTTP probes ask: readiness, and a real search on every connection.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use futures::future::{BoxFuture, join, join_all};
 

@@ -138,13 +138,6 @@ impl Background {
         panic!("still there 10 s after SIGTERM");
     }
 
-    /// Sends it a signal: "STOP", "CONT", ...
-    pub fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args([format!("-{name}"), id]).status();
-        assert!(sent.unwrap().success());
-    }
-
     /// Ends it as `kill -9` does.
     pub fn kill(mut self) {
         self.child.kill().expect("SIGKILL");
