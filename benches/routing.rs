@@ -88,7 +88,11 @@ async fn router(folder: &std::path::Path, table: &TableName) -> Router {
             events.clone(),
         ))
     };
-    let primary = Arc::new(Primary::new(connect(Role::Primary), Vec::new()));
+    let primary = Arc::new(Primary::new(
+        connect(Role::Primary),
+        Vec::new(),
+        config.writes,
+    ));
     let replicas: Vec<_> = (0..REPLICAS).map(|_| connect(Role::Replica)).collect();
     for connection in std::iter::once(primary.connection()).chain(&replicas) {
         connection.open(&sessions).await.expect("an open location");

@@ -60,6 +60,7 @@ pub async fn build(server: &Server, dataset: &Dataset) -> Result<Built> {
     let began = Instant::now();
     let messages = batches.iter().map(|batch| {
         Ok(ImportRequest {
+            request_id: String::new(),
             table: TABLE.into(),
             arrow_ipc: ipc(batch)?,
             mode: InsertMode::Append.into(),

@@ -47,6 +47,7 @@ impl Writer {
     /// Appends rows. Answers the version that has them.
     pub async fn insert(&mut self, batch: &RecordBatch) -> Result<u64> {
         let insert = InsertRequest {
+            request_id: String::new(),
             table: TABLE.into(),
             rows: Some(rows(batch)?),
             mode: 0,

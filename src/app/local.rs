@@ -31,7 +31,7 @@ pub(super) fn start(
     let managed = managed.filter(|(location, _)| location.mode == ReplicaMode::Managed);
     let holders = managed.map(|(_, replica)| Arc::clone(replica)).collect();
     let primary = connect(Role::Primary, primary);
-    let primary = Arc::new(Primary::new(primary, holders));
+    let primary = Arc::new(Primary::new(primary, holders, config.writes));
     let router = Arc::new(Router::new(
         Arc::clone(&primary),
         replicas.clone(),

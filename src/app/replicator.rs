@@ -65,7 +65,10 @@ pub(super) fn connections(
     if replicas.is_empty() {
         return Err(AppError::NoReplicas);
     }
-    Ok((Arc::new(Primary::new(primary, replicas.clone())), replicas))
+    Ok((
+        Arc::new(Primary::new(primary, replicas.clone(), config.writes)),
+        replicas,
+    ))
 }
 
 /// How this process replicates: as configured, but that nothing is warmed where

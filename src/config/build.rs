@@ -18,6 +18,7 @@ use super::{
     retention::retention,
     sessions::sessions,
     units::ByteSize,
+    writes::writes,
 };
 
 /// Largest gRPC message: its length prefix has 32 bits.
@@ -43,6 +44,7 @@ pub(super) fn build_and_validate(
     let freshness = freshness(&raw.freshness, faults);
     let sessions = sessions(&raw.sessions, faults);
     let pool = pool(raw, faults);
+    let writes = writes(&raw.writes, faults);
     let health = health(&raw.health, faults);
     let cache = Cache {
         index_bytes: bytes(
@@ -85,6 +87,7 @@ pub(super) fn build_and_validate(
         freshness,
         sessions,
         pool,
+        writes,
         health,
         cache,
         logging,

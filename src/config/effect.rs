@@ -102,6 +102,8 @@ const RESTART: &[&str] = &[
     "server.grpc_address",
     "server.http_address",
     "server.reflection",
+    "writes.max_request_ids",
+    "writes.request_id_ttl",
 ];
 
 /// When a key takes effect: `[]` stands for the number of an element and `*` for

@@ -28,6 +28,7 @@ mod structure;
 #[cfg(test)]
 mod tests;
 mod units;
+mod writes;
 
 pub use diff::{Change, diff};
 pub use effect::Effect;
@@ -42,6 +43,7 @@ pub use retention::{Keep, Retention};
 pub use sessions::Sessions;
 pub use sources::{Sources, load};
 pub use units::parse_bytes;
+pub use writes::Writes;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -65,6 +67,7 @@ pub struct Config {
     pub sessions: Sessions,
     /// `[balance]`, `[outlier]`, `[retries]` and `[hedging]`.
     pub pool: Pool,
+    pub writes: Writes,
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,

@@ -17,12 +17,14 @@ mod pool;
 mod replication;
 mod retention;
 mod sessions;
+mod writes;
 
 pub(super) use nodes::Nodes;
 pub(super) use pool::{Balance, Hedging, Outlier, Retries};
 pub(super) use replication::{Replica, Replication};
 pub(super) use retention::{Retention, TableRetention};
 pub(super) use sessions::Sessions;
+pub(super) use writes::Writes;
 
 /// Configuration of a lancegate server. Unknown keys are errors. Every key can
 /// also be set by an environment variable: LANCEGATE_, then the key in upper
@@ -56,6 +58,7 @@ pub(super) struct Raw {
     pub retries: Retries,
     pub hedging: Hedging,
     pub nodes: Nodes,
+    pub writes: Writes,
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,

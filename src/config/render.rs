@@ -39,6 +39,7 @@ impl Config {
             outlier: self.pool.raw_outlier(),
             retries: self.pool.raw_retries(),
             hedging: self.pool.raw_hedging(),
+            writes: self.writes.to_raw(),
             health: raw::Health {
                 probe_interval: self.health.probe_interval.into(),
                 probe_timeout: self.health.probe_timeout.into(),

@@ -13,12 +13,16 @@ use tokio::sync::{OwnedMutexGuard, watch};
 
 mod hold;
 mod look;
+mod once;
 mod prune;
+mod requests;
 
 pub use prune::{Pruned, Unwanted};
 
+use self::requests::Requests;
 use super::{Connection, history::History};
 use crate::{
+    config::{Writes, failpoint},
     domain::{Error, Position, Result, TableName, view::Lag},
     storage::{Handle, Snapshot},
 };
@@ -29,6 +33,8 @@ pub struct Primary {
     tables: Mutex<HashMap<TableName, Arc<Table>>>,
     /// Replicas that hold the versions which they have not passed.
     holders: Vec<Arc<Connection>>,
+    /// For how long writes can be repeated.
+    writes: Writes,
     /// Counts changes of the catalog; replication waits on it.
     changes: watch::Sender<u64>,
 }
@@ -44,9 +50,10 @@ pub enum Lane {
 }
 
 /// One table of the primary. The lane is held by one write at a time, so that
-/// concurrent upserts of the same new keys do not each insert them.
+/// concurrent upserts of the same new keys do not each insert them. It knows the
+/// request ids of the writes that were done.
 struct Table {
-    lane: Arc<tokio::sync::Mutex<()>>,
+    lane: Arc<tokio::sync::Mutex<Requests>>,
     head: Mutex<Option<Head>>,
     history: Mutex<History>,
     /// Held by one look at the location at a time: those who wait for it learn
@@ -87,11 +94,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Primary {
     /// A primary on this connection. Versions that one of `holders` has not passed
     /// are not pruned.
-    pub fn new(connection: Arc<Connection>, holders: Vec<Arc<Connection>>) -> Self {
+    pub fn new(connection: Arc<Connection>, holders: Vec<Arc<Connection>>, writes: Writes) -> Self {
         Self {
             connection,
             tables: Mutex::default(),
             holders,
+            writes,
             changes: watch::Sender::new(0),
         }
     }
@@ -146,8 +154,11 @@ impl Primary {
 
     /// Takes a table's lane: until the guard is dropped nobody else writes it
     /// through this server.
-    async fn lane(&self, name: &TableName) -> OwnedMutexGuard<()> {
-        let lane = Arc::clone(&self.table(name).lane);
+    async fn lane(&self, name: &TableName) -> OwnedMutexGuard<Requests> {
+        let lane = match failpoint::breaks("once:no-lane") {
+            true => Arc::default(),
+            false => Arc::clone(&self.table(name).lane),
+        };
         lane.lock_owned().await
     }
 

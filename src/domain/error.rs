@@ -45,6 +45,9 @@ pub enum Error {
     /// The request itself is wrong.
     #[error("{}", join(.0))]
     Invalid(Vec<Violation>),
+    /// An earlier request with the same id asked for something else.
+    #[error("request_id: was used by an earlier request that asked for something else")]
+    RequestIdReused,
     /// Something named by the request does not exist.
     #[error("{} '{name}' was not found", .kind.as_str())]
     NotFound { kind: Resource, name: String },
@@ -88,8 +91,11 @@ pub enum Error {
     #[error("not supported: {0}")]
     Unsupported(String),
     /// A commit may or may not have happened.
-    #[error("the outcome of the commit is not known: {0}")]
-    OutcomeUnknown(String),
+    #[error(
+        "the outcome of the commit is not known: repeat it with the same request_id, \
+         or look for its rows before writing them again"
+    )]
+    OutcomeUnknown,
     /// Stored data cannot be read back.
     #[error("stored data is damaged: {0}")]
     Corrupt(String),

@@ -185,6 +185,10 @@ mod tests {
         assert_eq!(of("WriteService/Import").unwrap().sort, Sort::PrimaryStream);
         assert_eq!(of("TableService/DescribeTable").unwrap().served, Some(10));
         assert!(!of("TableService/DescribeTable").unwrap().changes);
+        for write in ["Insert", "Upsert", "Update", "Delete"] {
+            let write = of(&format!("WriteService/{write}")).unwrap();
+            assert!(write.request_id.is_some());
+        }
         assert!(of("TableService/OptimizeTable").unwrap().changes);
         assert_eq!(of("ClusterService/GetTopology"), None);
         assert!(methods.get("/grpc.health.v1.Health/Check").is_none());

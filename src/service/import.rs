@@ -1,7 +1,7 @@
 //! An import: Arrow IPC messages become one commit, all or nothing.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -11,10 +11,16 @@ use futures::{Stream, stream};
 use tokio::sync::mpsc;
 use tonic::Streaming;
 
+use super::{api::Api, write::done};
 use crate::{
-    domain::{Error, Result},
+    connection::Lane,
+    domain::{
+        Done, Error, RequestId, Result, TableName, WriteRequest,
+        request::{Digest, WriteKind},
+        view::Served,
+    },
     proto::v1::ImportRequest,
-    wire::ipc::decode_stream,
+    wire::{ipc::decode_stream, table::overwrites},
 };
 
 /// Batches that wait between the network and the table. Together with the size
@@ -29,22 +35,94 @@ enum Item {
 }
 
 /// An import whose first message has come.
-pub(super) struct Upload {
+struct Upload {
     schema: SchemaRef,
     first: Vec<RecordBatch>,
     max_bytes: u64,
     bytes: u64,
+    /// Of everything that came.
+    hasher: blake3::Hasher,
 }
 
 /// The side that reads from the client.
-pub(super) struct Feed {
+struct Feed {
     upload: Upload,
-    rows: Arc<AtomicU64>,
+    came: Arc<Came>,
     table: mpsc::Sender<Item>,
 }
 
+/// What came from the client.
+#[derive(Default)]
+struct Came {
+    rows: AtomicU64,
+    /// Set before the word that the rows are complete.
+    digest: OnceLock<Digest>,
+}
+
+impl Api {
+    /// Imports what a client sends. `name` becomes the table's name as soon as it
+    /// is known.
+    pub(super) async fn import_rows(
+        &self,
+        mut stream: Streaming<ImportRequest>,
+        name: &mut String,
+    ) -> Result<(Done, Served)> {
+        let first = first_message(&mut stream).await?;
+        name.clone_from(&first.table);
+        let table = TableName::parse(name)?;
+        let overwrite = overwrites(first.mode)?;
+        let id = RequestId::parse(&first.request_id)?;
+        let primary = Arc::clone(self.router.primary());
+        let route = self.router.write_route()?;
+        let upload = Upload::new(&first, self.limits().max_import_bytes)?;
+        let schema = upload.schema();
+        let Some(id) = id else {
+            let came = Arc::new(Came::default());
+            let (feed, batches) = upload.start(Arc::clone(&came));
+            // Outside the table's lane: the client sets the pace, and appends
+            // conflict with no other write.
+            let commit = primary.write(&table, Lane::Beside, move |handle| async move {
+                handle.import(schema, batches, overwrite).await
+            });
+            let (fed, version) = tokio::join!(feed.run(stream), commit);
+            // The cause is what the client should hear, not that it was cut off.
+            fed?;
+            let done = done(version?, [came.rows.load(Ordering::Relaxed), 0, 0]);
+            let served = self.router.served(route, &table, done.version);
+            return Ok((done, served));
+        };
+        if let Some(recorded) = primary.recorded(&table, &id).await? {
+            // It was done before, if these are the same rows. They are not written.
+            let request = request(id, upload.digest(stream).await?);
+            return self.done(&table, async { recorded.answer(&request) }).await;
+        }
+        let came = Arc::new(Came::default());
+        let (feed, batches) = upload.start(Arc::clone(&came));
+        // Only the commit is in the lane.
+        let commit = primary.write_once_after(&table, move |store, handle| async move {
+            let rows = store.stage_import(&handle, schema, batches, overwrite);
+            let staged = rows.await?;
+            let digest = came.digest.get().copied();
+            let digest = digest.ok_or_else(|| Error::Internal("an import has no end".into()))?;
+            Ok((request(id, digest), staged))
+        });
+        let commit = async { self.done(&table, commit).await };
+        let (fed, done) = tokio::join!(feed.run(stream), commit);
+        fed?;
+        done
+    }
+}
+
+fn request(id: RequestId, digest: Digest) -> WriteRequest {
+    WriteRequest {
+        id,
+        kind: WriteKind::Import,
+        digest,
+    }
+}
+
 /// The first message of an import.
-pub(super) async fn first_message(stream: &mut Streaming<ImportRequest>) -> Result<ImportRequest> {
+async fn first_message(stream: &mut Streaming<ImportRequest>) -> Result<ImportRequest> {
     next(stream)
         .await?
         .ok_or_else(|| Error::invalid("table", "is required in the first message"))
@@ -69,31 +147,51 @@ async fn next(stream: &mut Streaming<ImportRequest>) -> Result<Option<ImportRequ
 
 impl Upload {
     /// Begins with the first message's rows, which say what the columns are.
-    pub(super) fn new(first: &Bytes, max_bytes: u64) -> Result<Self> {
-        if first.is_empty() {
+    fn new(first: &ImportRequest, max_bytes: u64) -> Result<Self> {
+        if first.arrow_ipc.is_empty() {
             return Err(Error::invalid("arrow_ipc", "is required"));
         }
-        let bytes = first.len() as u64;
-        if bytes > max_bytes {
-            return Err(too_large(max_bytes));
-        }
-        let (schema, batches) = decode_stream(first.clone(), "arrow_ipc")?;
-        Ok(Self {
+        let (schema, batches) = decode_stream(first.arrow_ipc.clone(), "arrow_ipc")?;
+        let mut upload = Self {
             schema,
             first: batches,
             max_bytes,
-            bytes,
-        })
+            bytes: 0,
+            hasher: blake3::Hasher::new(),
+        };
+        upload.hasher.update(&first.mode.to_le_bytes());
+        upload.count(&first.arrow_ipc)?;
+        Ok(upload)
     }
 
-    pub(super) fn schema(&self) -> SchemaRef {
+    /// Notes what came.
+    fn count(&mut self, message: &Bytes) -> Result<()> {
+        let bytes = message.len() as u64;
+        self.bytes += bytes;
+        if self.bytes > self.max_bytes {
+            return Err(too_large(self.max_bytes));
+        }
+        self.hasher.update(&bytes.to_le_bytes());
+        self.hasher.update(message);
+        Ok(())
+    }
+
+    /// Reads to the end of the client's stream and keeps nothing of it but this.
+    async fn digest(mut self, mut stream: Streaming<ImportRequest>) -> Result<Digest> {
+        while let Some(message) = next(&mut stream).await? {
+            self.count(&message.arrow_ipc)?;
+        }
+        Ok(Digest::of(&self.hasher))
+    }
+
+    fn schema(&self) -> SchemaRef {
         SchemaRef::clone(&self.schema)
     }
 
     /// The two ends: one reads from the client, the other is the table's input.
-    pub(super) fn start(
+    fn start(
         self,
-        rows: Arc<AtomicU64>,
+        came: Arc<Came>,
     ) -> (
         Feed,
         impl Stream<Item = Result<RecordBatch>> + Send + 'static,
@@ -101,7 +199,7 @@ impl Upload {
         let (table, input) = mpsc::channel(BATCHES_WAITING);
         let feed = Feed {
             upload: self,
-            rows,
+            came,
             table,
         };
         let batches = stream::unfold(Some(input), |input| async move {
@@ -131,12 +229,12 @@ fn cut_off() -> Error {
 impl Feed {
     /// Reads to the end of the client's stream. Returning early, or being
     /// dropped, undoes the import.
-    pub(super) async fn run(mut self, mut stream: Streaming<ImportRequest>) -> Result<()> {
+    async fn run(mut self, mut stream: Streaming<ImportRequest>) -> Result<()> {
         let mut batches = std::mem::take(&mut self.upload.first);
         loop {
             for batch in batches {
-                self.rows
-                    .fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+                let rows = &self.came.rows;
+                rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
                 if self.table.send(Item::Rows(batch)).await.is_err() {
                     // The table refused the rows and says why itself.
                     return Ok(());
@@ -145,10 +243,7 @@ impl Feed {
             let Some(message) = next(&mut stream).await? else {
                 break;
             };
-            self.upload.bytes += message.arrow_ipc.len() as u64;
-            if self.upload.bytes > self.upload.max_bytes {
-                return Err(too_large(self.upload.max_bytes));
-            }
+            self.upload.count(&message.arrow_ipc)?;
             let (schema, next) = decode_stream(message.arrow_ipc, "arrow_ipc")?;
             if schema.fields() != self.upload.schema.fields() {
                 let text = "has other columns than the first message";
@@ -156,6 +251,7 @@ impl Feed {
             }
             batches = next;
         }
+        let _ = self.came.digest.set(Digest::of(&self.upload.hasher));
         // An error here means that the table has refused the rows already.
         let _ = self.table.send(Item::Complete).await;
         Ok(())

@@ -6,6 +6,7 @@ mod chunks;
 pub mod cluster;
 pub mod health;
 mod import;
+mod once;
 mod search;
 pub mod stack;
 mod table;

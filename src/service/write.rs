@@ -1,19 +1,20 @@
 //! WriteService: writes, on the primary.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::mem::take;
 
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     api::{Api, Call, answer},
-    import::{Upload, first_message},
+    once::repeatable,
 };
 use crate::{
     connection::Lane,
-    domain::{Error, Result, TableName, view::Served},
+    domain::{
+        Done, Error, Result,
+        request::{Counts, WriteKind},
+        view::Served,
+    },
     proto::v1 as pb,
     storage::Handle,
     wire::{
@@ -31,24 +32,38 @@ impl pb::write_service_server::WriteService for Api {
     ) -> std::result::Result<Response<pb::InsertResponse>, Status> {
         let Call {
             extensions,
-            message,
+            mut message,
             ..
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
+            let id = take(&mut message.request_id);
+            let request = repeatable(WriteKind::Insert, &id, &message)?;
             let overwrite = overwrites(message.mode)?;
-            self.write(&message.table, Lane::Alone, move |handle| async move {
-                let rows = decode_for(&handle, message.rows).await?;
-                handle.insert(rows.batches, overwrite).await
+            let rows = message.rows;
+            let Some(request) = request else {
+                let write = move |handle: Handle| async move {
+                    let rows = decode_for(&handle, rows).await?;
+                    let written = handle.insert(rows.batches, overwrite).await?;
+                    Ok(done(written.version, [written.rows, 0, 0]))
+                };
+                return self.write(&name, Lane::Alone, write).await.map(at);
+            };
+            self.write_once(&name, request, move |store, handle| {
+                let rows = rows.clone();
+                async move {
+                    let rows = decode_for(&handle, rows).await?;
+                    store.stage_insert(&handle, rows.batches, overwrite).await
+                }
             })
             .await
-            .map(|(written, served)| (written, at(served, written.version)))
         };
-        answer(&extensions, &name, outcome.await, |written, served| {
+        answer(&extensions, &name, outcome.await, |done, served| {
             Ok(pb::InsertResponse {
-                num_inserted_rows: written.rows,
-                version: written.version,
+                num_inserted_rows: done.counts.inserted,
+                version: done.version,
                 served: Some(served),
+                repeated: done.repeated,
             })
         })
     }
@@ -59,30 +74,45 @@ impl pb::write_service_server::WriteService for Api {
     ) -> std::result::Result<Response<pb::UpsertResponse>, Status> {
         let Call {
             extensions,
-            message,
+            mut message,
             ..
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
-            let limits = self.limits();
-            let (options, rows) = upsert(message, &limits)?;
-            let depth = limits.max_filter_depth;
-            self.write(&name, Lane::Alone, move |handle| async move {
-                let rows = decode_for(&handle, rows).await?;
-                handle
-                    .upsert(options, rows.batches, rows.schema, depth)
-                    .await
+            let id = take(&mut message.request_id);
+            let request = repeatable(WriteKind::Upsert, &id, &message)?;
+            let (options, rows) = upsert(message, &self.limits())?;
+            let depth = self.limits().max_filter_depth;
+            let Some(request) = request else {
+                let write = move |handle: Handle| async move {
+                    let DecodedRows {
+                        batches, schema, ..
+                    } = decode_for(&handle, rows).await?;
+                    let merged = handle.upsert(options, batches, schema, depth).await?;
+                    let counts = [merged.inserted, merged.updated, merged.deleted];
+                    Ok(done(merged.version, counts))
+                };
+                return self.write(&name, Lane::Alone, write).await.map(at);
+            };
+            self.write_once(&name, request, move |_, handle| {
+                let (options, rows) = (options.clone(), rows.clone());
+                async move {
+                    let DecodedRows {
+                        batches, schema, ..
+                    } = decode_for(&handle, rows).await?;
+                    handle.stage_upsert(options, batches, schema, depth).await
+                }
             })
             .await
-            .map(|(counts, served)| (counts, at(served, counts.version)))
         };
-        answer(&extensions, &name, outcome.await, |counts, served| {
+        answer(&extensions, &name, outcome.await, |done, served| {
             Ok(pb::UpsertResponse {
-                num_inserted_rows: counts.inserted,
-                num_updated_rows: counts.updated,
-                num_deleted_rows: counts.deleted,
-                version: counts.version,
+                num_inserted_rows: done.counts.inserted,
+                num_updated_rows: done.counts.updated,
+                num_deleted_rows: done.counts.deleted,
+                version: done.version,
                 served: Some(served),
+                repeated: done.repeated,
             })
         })
     }
@@ -93,26 +123,40 @@ impl pb::write_service_server::WriteService for Api {
     ) -> std::result::Result<Response<pb::UpdateResponse>, Status> {
         let Call {
             extensions,
-            message,
+            mut message,
             ..
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
-            let limits = self.limits();
-            let filter = wire::filter::filter(message.filter, "filter", &limits)?;
-            let assignments = assignments(message.assignments, &limits)?;
-            let depth = limits.max_filter_depth;
-            self.write(&name, Lane::Alone, move |handle| async move {
-                handle.update(filter.as_ref(), &assignments, depth).await
+            let id = take(&mut message.request_id);
+            let request = repeatable(WriteKind::Update, &id, &message)?;
+            let filter = wire::filter::filter(message.filter, "filter", &self.limits())?;
+            let assignments = assignments(message.assignments, &self.limits())?;
+            let depth = self.limits().max_filter_depth;
+            let Some(request) = request else {
+                let write = move |handle: Handle| async move {
+                    let written = handle.update(filter.as_ref(), &assignments, depth).await?;
+                    Ok(done(written.version, [0, written.rows, 0]))
+                };
+                return self.write(&name, Lane::Alone, write).await.map(at);
+            };
+            self.write_once(&name, request, move |store, handle| {
+                let (filter, assignments) = (filter.clone(), assignments.clone());
+                async move {
+                    let filter = filter.as_ref();
+                    store
+                        .stage_update(&handle, filter, &assignments, depth)
+                        .await
+                }
             })
             .await
-            .map(|(written, served)| (written, at(served, written.version)))
         };
-        answer(&extensions, &name, outcome.await, |written, served| {
+        answer(&extensions, &name, outcome.await, |done, served| {
             Ok(pb::UpdateResponse {
-                num_updated_rows: written.rows,
-                version: written.version,
+                num_updated_rows: done.counts.updated,
+                version: done.version,
                 served: Some(served),
+                repeated: done.repeated,
             })
         })
     }
@@ -123,26 +167,35 @@ impl pb::write_service_server::WriteService for Api {
     ) -> std::result::Result<Response<pb::DeleteResponse>, Status> {
         let Call {
             extensions,
-            message,
+            mut message,
             ..
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
-            let limits = self.limits();
-            let filter = wire::filter::filter(message.filter, "filter", &limits)?
+            let id = take(&mut message.request_id);
+            let request = repeatable(WriteKind::Delete, &id, &message)?;
+            let filter = wire::filter::filter(message.filter, "filter", &self.limits())?
                 .ok_or_else(|| Error::invalid("filter.sql", "is required; 'true' is every row"))?;
-            let depth = limits.max_filter_depth;
-            self.write(&name, Lane::Alone, move |handle| async move {
-                handle.delete(&filter, depth).await
+            let depth = self.limits().max_filter_depth;
+            let Some(request) = request else {
+                let write = move |handle: Handle| async move {
+                    let written = handle.delete(&filter, depth).await?;
+                    Ok(done(written.version, [0, 0, written.rows]))
+                };
+                return self.write(&name, Lane::Alone, write).await.map(at);
+            };
+            self.write_once(&name, request, move |store, handle| {
+                let filter = filter.clone();
+                async move { store.stage_delete(&handle, &filter, depth).await }
             })
             .await
-            .map(|(written, served)| (written, at(served, written.version)))
         };
-        answer(&extensions, &name, outcome.await, |written, served| {
+        answer(&extensions, &name, outcome.await, |done, served| {
             Ok(pb::DeleteResponse {
-                num_deleted_rows: written.rows,
-                version: written.version,
+                num_deleted_rows: done.counts.deleted,
+                version: done.version,
                 served: Some(served),
+                repeated: done.repeated,
             })
         })
     }
@@ -153,49 +206,40 @@ impl pb::write_service_server::WriteService for Api {
     ) -> std::result::Result<Response<pb::ImportResponse>, Status> {
         let Call {
             extensions,
-            message: mut stream,
+            message: stream,
             ..
         } = request.into();
         let mut name = String::new();
-        let outcome = async {
-            let first = first_message(&mut stream).await?;
-            name = first.table;
-            let table = TableName::parse(&name)?;
-            let overwrite = overwrites(first.mode)?;
-            let route = self.router.write_route()?;
-            let upload = Upload::new(&first.arrow_ipc, self.limits().max_import_bytes)?;
-            let (schema, rows) = (upload.schema(), Arc::new(AtomicU64::new(0)));
-            let counted = Arc::clone(&rows);
-            let (feed, batches) = upload.start(counted);
-            // Outside the table's lane: the client sets the pace, and appends
-            // conflict with no other write.
-            let commit =
-                self.router
-                    .primary()
-                    .write(&table, Lane::Beside, move |handle| async move {
-                        handle.import(schema, batches, overwrite).await
-                    });
-            let (fed, version) = tokio::join!(feed.run(stream), commit);
-            // The cause is what the client should hear, not that it was cut off.
-            fed?;
-            let version = version?;
-            let served = self.router.served(route, &table, version);
-            Ok(((rows.load(Ordering::Relaxed), version), served))
-        }
-        .await;
-        answer(&extensions, &name, outcome, |(rows, version), served| {
+        let outcome = self.import_rows(stream, &mut name).await;
+        answer(&extensions, &name, outcome, |done, served| {
             Ok(pb::ImportResponse {
-                num_inserted_rows: rows,
-                version,
+                num_inserted_rows: done.counts.inserted,
+                version: done.version,
                 served: Some(served),
+                repeated: done.repeated,
             })
         })
     }
 }
 
+/// A write that was not done before. The counts are of rows inserted, updated and
+/// deleted.
+pub(super) fn done(version: u64, [inserted, updated, deleted]: [u64; 3]) -> Done {
+    Done {
+        counts: Counts {
+            inserted,
+            updated,
+            deleted,
+        },
+        version,
+        repeated: false,
+    }
+}
+
 /// A write is of its own version.
-fn at(served: Served, version: u64) -> Served {
-    Served { version, ..served }
+fn at((done, served): (Done, Served)) -> (Done, Served) {
+    let version = done.version;
+    (done, Served { version, ..served })
 }
 
 async fn decode_for(handle: &Handle, rows: Option<pb::Rows>) -> Result<DecodedRows> {

@@ -5,6 +5,7 @@
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use lance::Dataset;
+use lance_core::error::CommitStatusUnknownError;
 use lancedb::Table;
 
 use crate::domain::{Error, Resource, Result, TableName};
@@ -81,6 +82,11 @@ pub(super) fn from_lancedb(error: lancedb::Error) -> Error {
             retry_after: Duration::from_secs(1),
         },
         L::NotSupported { message } => Error::Unsupported(clean(&message)),
+        // LanceDB's own variant is transparent: in the chain it would hide this one.
+        L::External { source } if source.is::<CommitStatusUnknownError>() => {
+            log_detail(&*source);
+            Error::OutcomeUnknown
+        }
         other => from_chain(&other),
     }
 }
@@ -94,6 +100,11 @@ pub(super) fn from_lance(error: lance::Error) -> Error {
 pub(super) fn from_chain(error: &(dyn StdError + 'static)) -> Error {
     let mut cause = Some(error);
     while let Some(current) = cause {
+        // Below it is what became of the connection, which says less.
+        if current.is::<CommitStatusUnknownError>() {
+            log_detail(error);
+            return Error::OutcomeUnknown;
+        }
         if let Some(lance) = current.downcast_ref::<lance::Error>()
             && let Some(known) = known_lance(lance)
         {

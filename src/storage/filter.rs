@@ -77,6 +77,20 @@ impl Bound {
         Self::of(field, &tokens)
     }
 
+    /// For Lance itself, to which only backticks delimit names.
+    pub(super) fn for_lance(&self) -> Result<String> {
+        let tokens = read(&self.field, &self.sql)?;
+        let in_backticks = |token: Token| match token {
+            Token::Word(word) if word.quote_style == Some('"') => {
+                // As it was written: with its own quotes doubled.
+                let name = word.value.replace("\"\"", "\"").replace('`', "``");
+                format!("`{name}`")
+            }
+            other => other.to_string(),
+        };
+        Ok(tokens.into_iter().map(in_backticks).collect())
+    }
+
     fn of(field: String, tokens: &[Token]) -> Result<Self> {
         let sql: String = tokens.iter().map(Token::to_string).collect();
         let bound = Self { field, sql };

@@ -33,6 +33,16 @@ impl Handle {
         }
     }
 
+    /// The same table, opened in another way.
+    pub(super) fn with_table(&self, table: Table) -> Self {
+        Self::new(
+            self.name.clone(),
+            table,
+            self.incarnation,
+            Arc::clone(&self.blobs),
+        )
+    }
+
     /// Which creation of the name this is a handle on.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation

@@ -48,19 +48,23 @@ pub struct Objects {
 }
 
 impl Objects {
+    /// What Lance is told of a location besides its URI.
+    pub(super) fn params(options: HashMap<String, String>) -> ObjectStoreParams {
+        let accessor = (!options.is_empty())
+            .then(|| Arc::new(StorageOptionsAccessor::with_static_options(options)));
+        ObjectStoreParams {
+            storage_options_accessor: accessor,
+            ..Default::default()
+        }
+    }
+
     pub(super) async fn open(
         uri: &str,
         session: &Session,
-        options: HashMap<String, String>,
+        params: &ObjectStoreParams,
     ) -> lance::Result<Self> {
-        let accessor = (!options.is_empty())
-            .then(|| Arc::new(StorageOptionsAccessor::with_static_options(options)));
-        let params = ObjectStoreParams {
-            storage_options_accessor: accessor,
-            ..Default::default()
-        };
         let (store, base) =
-            ObjectStore::from_uri_and_params(session.store_registry(), uri, &params).await?;
+            ObjectStore::from_uri_and_params(session.store_registry(), uri, params).await?;
         Ok(Self { store, base })
     }
 

@@ -8,6 +8,7 @@ use std::{
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use futures::{StreamExt, TryStreamExt, stream};
+use lance_table::io::commit::{CommitHandler, commit_handler_from_url};
 use lancedb::{Session, Table};
 use secrecy::ExposeSecret;
 use url::Url;
@@ -26,8 +27,10 @@ const MAX_DROPS: usize = 5;
 
 /// A LanceDB location: its tables, and the objects that they are made of.
 pub struct Store {
-    connection: lancedb::Connection,
+    pub(super) connection: lancedb::Connection,
     objects: Objects,
+    /// How the store commits a version.
+    pub(super) commits: Arc<dyn CommitHandler>,
     /// Of tables that somebody has a handle on or a snapshot of.
     blobs: Mutex<HashMap<TableName, Weak<Blobs>>>,
 }
@@ -45,7 +48,11 @@ impl Store {
             .iter()
             .map(|(key, value)| (key.clone(), value.expose_secret().to_owned()))
             .collect();
-        let objects = Objects::open(&location.uri, &session, options.clone())
+        let params = Objects::params(options.clone());
+        let objects = Objects::open(&location.uri, &session, &params)
+            .await
+            .map_err(|e| unreachable_location(location, &e))?;
+        let commits = commit_handler_from_url(&location.uri, &Some(params))
             .await
             .map_err(|e| unreachable_location(location, &e))?;
         let connection = lancedb::connect(&location.uri)
@@ -57,6 +64,7 @@ impl Store {
         Ok(Self {
             connection,
             objects,
+            commits,
             blobs: Mutex::default(),
         })
     }

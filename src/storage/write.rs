@@ -37,6 +37,12 @@ pub struct UpsertCounts {
     pub version: u64,
 }
 
+/// Which rows an upsert updates and deletes; all of them where there is none.
+pub(super) struct MergeConditions {
+    pub(super) update: Option<Bound>,
+    pub(super) delete: Option<Bound>,
+}
+
 impl Handle {
     /// Appends rows, or replaces all rows and the schema.
     pub async fn insert(&self, batches: Vec<RecordBatch>, overwrite: bool) -> Result<Written> {
@@ -90,33 +96,19 @@ impl Handle {
         schema: SchemaRef,
         max_filter_depth: usize,
     ) -> Result<UpsertCounts> {
-        let table_schema = self.schema().await?;
-        for (i, column) in options.on.iter().enumerate() {
-            if table_schema.column_with_name(column).is_none() {
-                return Err(Error::not_found(Resource::Column, column));
-            }
-            if schema.column_with_name(column).is_none() {
-                let field = format!("on[{i}]");
-                return Err(Error::invalid(field, "is not a column of the rows"));
-            }
-        }
-        no_nan_vectors(&batches)?;
+        let conditions = self
+            .merge_conditions(&options, &batches, &schema, max_filter_depth)
+            .await?;
         let on: Vec<&str> = options.on.iter().map(String::as_str).collect();
         let mut merge = self.table.merge_insert(&on);
         if options.when_matched_update_all {
-            // The condition's columns are `target.x` and `source.x`.
-            let both = pair(&table_schema, &schema);
-            let condition = options.when_matched_update_all_condition;
-            let condition = checked(condition.as_ref(), &both, max_filter_depth)?;
-            merge.when_matched_update_all(condition.map(|c| c.sql));
+            merge.when_matched_update_all(conditions.update.map(|c| c.sql));
         }
         if options.when_not_matched_insert_all {
             merge.when_not_matched_insert_all();
         }
         if options.when_not_matched_by_source_delete {
-            let condition = options.when_not_matched_by_source_delete_condition;
-            let condition = checked(condition.as_ref(), &table_schema, max_filter_depth)?;
-            merge.when_not_matched_by_source_delete(condition.map(|c| c.sql));
+            merge.when_not_matched_by_source_delete(conditions.delete.map(|c| c.sql));
         }
         merge.use_index(options.use_index);
         let reader = arrow::array::RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
@@ -129,6 +121,36 @@ impl Handle {
             updated: merged.num_updated_rows,
             deleted: merged.num_deleted_rows,
             version: merged.version,
+        })
+    }
+
+    /// The conditions of an upsert, after everything about it was checked that
+    /// LanceDB does not.
+    pub(super) async fn merge_conditions(
+        &self,
+        options: &UpsertOptions,
+        batches: &[RecordBatch],
+        schema: &SchemaRef,
+        max_filter_depth: usize,
+    ) -> Result<MergeConditions> {
+        let table_schema = self.schema().await?;
+        for (i, column) in options.on.iter().enumerate() {
+            if table_schema.column_with_name(column).is_none() {
+                return Err(Error::not_found(Resource::Column, column));
+            }
+            if schema.column_with_name(column).is_none() {
+                let field = format!("on[{i}]");
+                return Err(Error::invalid(field, "is not a column of the rows"));
+            }
+        }
+        no_nan_vectors(batches)?;
+        // This condition's columns are `target.x` and `source.x`.
+        let both = pair(&table_schema, schema);
+        let update = options.when_matched_update_all_condition.as_ref();
+        let delete = options.when_not_matched_by_source_delete_condition.as_ref();
+        Ok(MergeConditions {
+            update: checked(update, &both, max_filter_depth)?,
+            delete: checked(delete, &table_schema, max_filter_depth)?,
         })
     }
 
@@ -253,7 +275,7 @@ fn no_nan_vectors(batches: &[RecordBatch]) -> Result<()> {
 
 /// Where LanceDB only knows that an input was wrong, here it was the rows, which
 /// came in as this field.
-fn in_rows(field: &str, error: Error) -> Error {
+pub(super) fn in_rows(field: &str, error: Error) -> Error {
     match error::about(field, error) {
         Error::Invalid(mut violations) => {
             for violation in &mut violations {

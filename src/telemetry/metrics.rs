@@ -17,7 +17,7 @@ pub use record::{
     attempt, cache_bytes, connection_share, connection_state, copy_finished, ejected, file_copied,
     freshness_waited, hedged, nodes, prune_failed, pruned, read_finished, replica_diverged,
     replication_lag, request_shed, requests_in_flight, retried, routed, search_finished,
-    table_gone, table_rows, version_published,
+    table_gone, table_rows, version_published, write_repeated,
 };
 pub use recorder::{MetricsError, Recorder, install};
 
@@ -41,6 +41,7 @@ pub(crate) const GRPC_SECONDS: &str = "grpc_server_handling_seconds";
 // Searches, under the names that LanceDB's tutorial uses.
 pub(crate) const SEARCHES: &str = "lancedb_search_requests_total";
 pub(crate) const SEARCH_SECONDS: &str = "lancedb_search_latency_seconds";
+pub(crate) const REPEATED_WRITES: &str = "lancegate_repeated_writes_total";
 pub(crate) const TABLE_ROWS: &str = "lancedb_table_rows";
 
 // Routing and connections.
@@ -132,6 +133,10 @@ fn describe_grpc() {
         "Time that a search took, by table."
     );
     describe_gauge!(TABLE_ROWS, "Rows of a table on the primary.");
+    describe_counter!(
+        REPEATED_WRITES,
+        "Writes under a request id that was used before: answered with the first result, or refused because they ask for something else."
+    );
 }
 
 fn describe_routing() {

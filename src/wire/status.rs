@@ -42,6 +42,11 @@ pub fn status(error: &Error) -> Status {
                 details.add_bad_request_violation(field, text);
             }
         }
+        Error::RequestIdReused => {
+            info(&mut details, "REQUEST_ID_REUSED", []);
+            let text = "was used by an earlier request that asked for something else";
+            details.add_bad_request_violation("request_id", text);
+        }
         Error::NotFound { kind, name } => {
             let reason = format!("{}_NOT_FOUND", kind.as_str().to_uppercase());
             info(&mut details, &reason, [(kind.as_str(), cut(name))]);
@@ -90,8 +95,8 @@ pub fn status(error: &Error) -> Status {
         Error::Unsupported(_) => {
             info(&mut details, "NOT_SUPPORTED", []);
         }
-        Error::OutcomeUnknown(_) => {
-            info(&mut details, "COMMIT_OUTCOME_UNKNOWN", []);
+        Error::OutcomeUnknown => {
+            info(&mut details, "OUTCOME_UNKNOWN", []);
         }
         Error::Corrupt(_) => {
             info(&mut details, "DATA_DAMAGED", []);
@@ -107,7 +112,7 @@ pub fn status(error: &Error) -> Status {
 /// The code of an error, alone.
 pub fn code(error: &Error) -> Code {
     match error {
-        Error::Invalid(_) => Code::InvalidArgument,
+        Error::Invalid(_) | Error::RequestIdReused => Code::InvalidArgument,
         Error::NotFound { .. } => Code::NotFound,
         Error::AlreadyExists { .. } => Code::AlreadyExists,
         Error::Conflict(_) => Code::Aborted,
@@ -116,7 +121,7 @@ pub fn code(error: &Error) -> Code {
         Error::Overloaded(_) | Error::TooLarge(_) => Code::ResourceExhausted,
         Error::Deadline(_) => Code::DeadlineExceeded,
         Error::Unsupported(_) => Code::Unimplemented,
-        Error::OutcomeUnknown(_) => Code::Unknown,
+        Error::OutcomeUnknown => Code::Unknown,
         Error::Corrupt(_) => Code::DataLoss,
         Error::Internal(_) => Code::Internal,
     }
@@ -245,10 +250,11 @@ mod tests {
                 Code::Unimplemented,
                 "NOT_SUPPORTED",
             ),
+            (Error::OutcomeUnknown, Code::Unknown, "OUTCOME_UNKNOWN"),
             (
-                Error::OutcomeUnknown(t()),
-                Code::Unknown,
-                "COMMIT_OUTCOME_UNKNOWN",
+                Error::RequestIdReused,
+                Code::InvalidArgument,
+                "REQUEST_ID_REUSED",
             ),
             (Error::Corrupt(t()), Code::DataLoss, "DATA_DAMAGED"),
             (Error::Internal(t()), Code::Internal, "INTERNAL"),

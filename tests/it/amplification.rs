@@ -48,6 +48,7 @@ async fn a_byte_that_is_new_is_copied_once() {
     let (bytes_before, copied_before) = (bytes(&table), copied(&server).await);
     for i in 1..=APPENDS {
         let insert = InsertRequest {
+            request_id: String::new(),
             table: "t".into(),
             rows: Some(ipc(&small(300 + i, 1))),
             mode: 0,

@@ -13,6 +13,7 @@ use super::{
 
 async fn insert(server: &mut TestServer, first: i64) {
     let insert = InsertRequest {
+        request_id: String::new(),
         table: "t".into(),
         rows: Some(ipc(&small(first, 10))),
         mode: 0,

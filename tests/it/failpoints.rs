@@ -158,6 +158,7 @@ async fn recreate_behind_its_back(folder: &Path) {
 
 async fn insert(channel: &Channel, i: i64) -> Option<()> {
     let insert = InsertRequest {
+        request_id: String::new(),
         table: "t".into(),
         rows: Some(ipc(&small(i * 10, 10))),
         mode: 0,

@@ -49,6 +49,7 @@ async fn count(server: &mut TestServer, kind: Option<Kind>) -> Result<(u64, Serv
 /// Inserts one row; answers the token.
 async fn insert(server: &mut TestServer, id: i64) -> String {
     let request = InsertRequest {
+        request_id: String::new(),
         table: "t".into(),
         rows: Some(ipc(&small(id, 1))),
         mode: 0,

@@ -65,6 +65,7 @@ async fn a_killed_copier_goes_on_where_it_was() {
     let mut write = WriteServiceClient::new(server.channel.clone());
     for i in 1..COMMITS {
         let insert = InsertRequest {
+            request_id: String::new(),
             table: "t".into(),
             rows: Some(ipc(&small(i * 5_000, 5_000))),
             mode: 0,
@@ -123,6 +124,7 @@ async fn what_was_acknowledged_survives_a_kill() {
         let mut acknowledged = 10;
         loop {
             let insert = InsertRequest {
+                request_id: String::new(),
                 table: "t".into(),
                 rows: Some(ipc(&small(acknowledged, 10))),
                 mode: 0,

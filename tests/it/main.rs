@@ -9,6 +9,7 @@ mod copying;
 mod data;
 mod differential;
 mod divergence;
+mod doubt;
 mod failpoints;
 mod freshness;
 mod hidden;

@@ -53,6 +53,7 @@ async fn a_version_that_was_removed_is_not_served_until_the_next_poll() {
     let mut server = TestServer::start_with(folder, config).await;
     server.settled().await;
     let delete = DeleteRequest {
+        request_id: String::new(),
         table: "t".into(),
         filter: Some(Filter {
             sql: "id >= 50".into(),
@@ -61,6 +62,7 @@ async fn a_version_that_was_removed_is_not_served_until_the_next_poll() {
     };
     server.write.delete(delete).await.unwrap();
     let insert = InsertRequest {
+        request_id: String::new(),
         table: "t".into(),
         rows: Some(ipc(&small(100, 100))),
         mode: 0,

@@ -31,6 +31,7 @@ async fn insert(server: &Server, times: std::ops::Range<i64>) {
     let mut write = WriteServiceClient::new(server.channel.clone());
     for i in times {
         let insert = InsertRequest {
+            request_id: String::new(),
             table: "t".into(),
             rows: Some(ipc(&small(i * 100, 100))),
             mode: 0,

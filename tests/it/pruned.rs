@@ -16,6 +16,7 @@ async fn a_primary_pruned_under_the_copier_is_copied_all_the_same() {
     server.table_of("t", ipc(&small(0, 1_000))).await;
     for i in 1..COMMITS {
         let insert = InsertRequest {
+            request_id: String::new(),
             table: "t".into(),
             rows: Some(ipc(&small(i * 1_000, 1_000))),
             mode: 0,

@@ -95,6 +95,7 @@ async fn seen(server: &mut TestServer) -> [String; 4] {
         table: table(),
         rows: Some(ipc(&small(1_000, 400))),
         mode: 0,
+        request_id: String::new(),
     };
     let large_message = server.write.insert(insert).await.err().map(|e| e.code());
     let open = OpenSessionRequest {

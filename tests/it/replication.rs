@@ -48,6 +48,7 @@ async fn insert(server: &mut TestServer, table: &str, first: i64, count: i64) {
     server
         .write
         .insert(InsertRequest {
+            request_id: String::new(),
             table: table.into(),
             rows: Some(ipc(&small(first, count))),
             mode: 0,
@@ -93,6 +94,7 @@ async fn one_appended_row_does_not_copy_the_table_again() {
     server
         .write
         .insert(InsertRequest {
+            request_id: String::new(),
             table: "packages".into(),
             rows: Some(ipc(&packages().slice(0, 1))),
             mode: 0,
@@ -129,6 +131,7 @@ async fn replicas_hold_the_primarys_files_verbatim() {
     server
         .write
         .delete(DeleteRequest {
+            request_id: String::new(),
             table: "a".into(),
             filter: Some(Filter {
                 sql: "id < 7".into(),

@@ -104,6 +104,7 @@ async fn servers_that_only_read_serve_what_another_process_copies() {
     for i in 0..5 {
         let rows = Some(ipc(&small(100 + i, 1)));
         let insert = InsertRequest {
+            request_id: String::new(),
             table: "t".into(),
             rows,
             mode: 0,

@@ -48,6 +48,7 @@ async fn commits(server: &mut TestServer, versions: std::ops::RangeInclusive<u64
             continue;
         }
         let insert = InsertRequest {
+            request_id: String::new(),
             table: "t".into(),
             rows: Some(rows),
             mode: 0,

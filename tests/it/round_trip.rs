@@ -175,6 +175,7 @@ async fn every_type_survives_both_formats() {
     };
     values.schema = None;
     let insert = InsertRequest {
+        request_id: String::new(),
         table: "typed".into(),
         rows: Some(Rows {
             format: Some(rows::Format::Typed(values)),

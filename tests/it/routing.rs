@@ -53,6 +53,7 @@ async fn every_answer_says_who_served_it_and_why() {
     let written = server
         .write
         .insert(InsertRequest {
+            request_id: String::new(),
             table: "t".into(),
             rows: Some(ipc(&small(3, 1))),
             mode: 0,
@@ -115,6 +116,7 @@ async fn with_the_primary_gone_reads_go_on_and_writes_are_refused() {
     let refused = server
         .write
         .delete(DeleteRequest {
+            request_id: String::new(),
             table: "t".into(),
             filter: Some(Filter {
                 sql: "true".into(),

@@ -43,6 +43,7 @@ async fn count(server: &mut TestServer, session: &str) -> Result<(u64, Served), 
 
 async fn insert(server: &mut TestServer, id: i64) {
     let request = InsertRequest {
+        request_id: String::new(),
         table: "t".into(),
         rows: Some(ipc(&small(id, 1))),
         mode: 0,

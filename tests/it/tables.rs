@@ -329,6 +329,7 @@ async fn versions_tags_and_upkeep() {
     server.table_of("t", ipc(&small(0, 10))).await;
     for i in 1..5 {
         let insert = InsertRequest {
+            request_id: String::new(),
             table: "t".into(),
             rows: Some(ipc(&small(i * 10, 10))),
             mode: 0,

@@ -58,6 +58,7 @@ async fn verify(folder: &Path, replicas: usize, args: &[&str]) -> Verified {
 async fn insert(server: &mut TestServer, first: i64, count: i64) {
     let rows = Some(ipc(&small(first, count)));
     let request = InsertRequest {
+        request_id: String::new(),
         table: "t".into(),
         rows,
         mode: 0,
@@ -95,6 +96,7 @@ async fn copies(replicas: usize) -> TempDir {
         params: Vec::new(),
     };
     let request = DeleteRequest {
+        request_id: String::new(),
         table: "t".into(),
         filter: Some(filter),
     };
@@ -500,6 +502,7 @@ async fn a_primary_in_use_causes_no_false_alarm() {
         for i in 0i64.. {
             let rows = Some(ipc(&small(50 + i, 1)));
             let insert = InsertRequest {
+                request_id: String::new(),
                 table: "t".into(),
                 rows,
                 mode: 0,
@@ -557,6 +560,7 @@ async fn damage_is_found_while_the_primary_is_written() {
     let writer = tokio::spawn(async move {
         for i in 0i64.. {
             let insert = InsertRequest {
+                request_id: String::new(),
                 table: "t".into(),
                 rows: Some(ipc(&small(400 + i, 1))),
                 mode: 0,

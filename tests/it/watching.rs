@@ -115,6 +115,7 @@ async fn changes_in_a_row_are_sent_together() {
                 table: "t".into(),
                 rows,
                 mode: 0,
+                request_id: String::new(),
             };
             last = write.insert(insert).await.unwrap().into_inner().version;
         }

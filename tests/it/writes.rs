@@ -56,6 +56,7 @@ async fn ids_of(server: &mut TestServer) -> Vec<i64> {
 
 fn upsert(first: i64, count: i64) -> UpsertRequest {
     UpsertRequest {
+        request_id: String::new(),
         table: "t".into(),
         on: vec!["id".into()],
         rows: Some(ipc(&small(first, count))),
@@ -70,6 +71,7 @@ async fn insert_update_and_delete() {
     let inserted = server
         .write
         .insert(InsertRequest {
+            request_id: String::new(),
             table: "t".into(),
             rows: Some(ipc(&small(4, 2))),
             mode: InsertMode::Append as i32,
@@ -82,6 +84,7 @@ async fn insert_update_and_delete() {
     let updated = server
         .write
         .update(UpdateRequest {
+            request_id: String::new(),
             table: "t".into(),
             filter: filter("id IN $1", vec![list(&[1, 2])]),
             assignments: vec![assign("text", assignment::To::Value(text(awkward)))],
@@ -93,6 +96,7 @@ async fn insert_update_and_delete() {
     server
         .write
         .update(UpdateRequest {
+            request_id: String::new(),
             table: "t".into(),
             filter: filter("text = $1 AND id = $2", vec![text(awkward), int(2)]),
             assignments: vec![assign("text", assignment::To::Value(Value::default()))],
@@ -102,6 +106,7 @@ async fn insert_update_and_delete() {
     server
         .write
         .update(UpdateRequest {
+            request_id: String::new(),
             table: "t".into(),
             filter: filter("id >= 4", vec![]),
             assignments: vec![assign("id", assignment::To::Expression("id + 100".into()))],
@@ -111,6 +116,7 @@ async fn insert_update_and_delete() {
     let deleted = server
         .write
         .delete(DeleteRequest {
+            request_id: String::new(),
             table: "t".into(),
             filter: filter("id = $1", vec![int(0)]),
         })
@@ -132,6 +138,7 @@ async fn insert_update_and_delete() {
     server
         .write
         .insert(InsertRequest {
+            request_id: String::new(),
             table: "t".into(),
             rows: Some(ipc(&small(7, 1))),
             mode: InsertMode::Overwrite as i32,
@@ -160,6 +167,7 @@ async fn upsert_has_every_option_of_merge_insert() {
     let mut server = TestServer::start(1).await;
     server.table_of("t", ipc(&small(0, 4))).await;
     let set_text = |condition: &str| UpdateRequest {
+        request_id: String::new(),
         table: "t".into(),
         filter: filter(condition, vec![]),
         assignments: vec![assign("text", assignment::To::Value(text("old")))],
@@ -180,6 +188,7 @@ async fn upsert_has_every_option_of_merge_insert() {
     let done = server
         .write
         .upsert(UpsertRequest {
+            request_id: String::new(),
             when_not_matched_insert_all: true,
             ..upsert(0, 7)
         })
@@ -191,6 +200,7 @@ async fn upsert_has_every_option_of_merge_insert() {
     let done = server
         .write
         .upsert(UpsertRequest {
+            request_id: String::new(),
             when_matched_update_all: true,
             when_matched_update_all_condition: filter("target.text = $1", vec![text("old")]),
             ..upsert(1, 3)
@@ -203,6 +213,7 @@ async fn upsert_has_every_option_of_merge_insert() {
     let done = server
         .write
         .upsert(UpsertRequest {
+            request_id: String::new(),
             when_matched_update_all: true,
             when_not_matched_by_source_delete: true,
             when_not_matched_by_source_delete_condition: filter("id > $1", vec![int(4)]),
@@ -236,6 +247,7 @@ async fn concurrent_upserts_of_the_same_new_keys_make_no_duplicates() {
 
 fn part(first: i64, count: i64) -> ImportRequest {
     ImportRequest {
+        request_id: String::new(),
         table: "t".into(),
         arrow_ipc: ipc_bytes(&small(first, count)).into(),
         mode: 0,
@@ -256,6 +268,7 @@ async fn an_import_is_one_version() {
     assert_eq!((done.num_inserted_rows, done.version), (1000, 2));
     assert_eq!(ids_of(&mut server).await.len(), 1001);
     let overwrite = ImportRequest {
+        request_id: String::new(),
         mode: InsertMode::Overwrite as i32,
         ..part(5, 3)
     };
@@ -273,6 +286,7 @@ async fn an_import_that_does_not_end_well_changes_nothing() {
     server.table_of("t", ipc(&small(0, 3))).await;
     // Other columns half-way.
     let other = ImportRequest {
+        request_id: String::new(),
         arrow_ipc: ipc_bytes(&packages().slice(0, 2)).into(),
         ..part(0, 0)
     };

@@ -3,25 +3,25 @@
 mod chunks;
 mod convert;
 mod index;
+mod progress;
 mod source;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    fmt,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use arrow::datatypes::Schema;
+use arrow::{array::RecordBatch, datatypes::Schema};
 use clap::ValueEnum;
 use futures::{Stream, stream};
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::ProgressBar;
 use tokio::sync::{mpsc, oneshot};
-use tonic::{Code, transport::Channel};
+use tonic::{Code, Status, transport::Channel};
 
 pub(super) use self::source::{Format, Source};
-use self::{chunks::Event, convert::Converter, index::Index};
+use self::{chunks::Event, convert::Converter, index::Index, progress::progress};
 use super::{
     client::{self, Server},
     error::CliError,
@@ -29,9 +29,17 @@ use super::{
 };
 use crate::proto::v1;
 
+/// How often an import is sent again that may or may not have been committed.
+const REPEATS: u32 = 4;
+
+/// Pause before the first repeat; it doubles each time.
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// Load files into a table: Parquet, Arrow IPC, CSV or JSON lines.
 ///
-/// All rows of all files become one new version of the table, or none does.
+/// All rows of all files become one new version of the table, or none does. Where
+/// the server goes away before it answers, they are sent again, a few times; they
+/// are not imported twice.
 #[derive(Debug, clap::Args)]
 pub(super) struct Import {
     #[command(flatten)]
@@ -117,11 +125,8 @@ impl Import {
         channel: Channel,
         there: Option<&v1::DescribeTableResponse>,
     ) -> Result<(), CliError> {
-        let mut sources = self.open()?;
-        let Some(first) = sources.first_mut().map(Source::next).transpose()?.flatten() else {
-            return Err(CliError::Usage("the first file has no rows".into()));
-        };
-        let converter = Converter::new(&first, &self.vector).map_err(CliError::Usage)?;
+        let mut rows = self.read()?;
+        let converter = &rows.converter;
         self.check_indexes(converter.schema(), there)?;
         if self.create || self.if_missing {
             let schema = chunks::schema_ipc(converter.schema())?;
@@ -134,19 +139,19 @@ impl Import {
         }
 
         let started = Instant::now();
-        let bar = progress(&sources);
-        let chunk_bytes = usize::try_from(self.batch_bytes).unwrap_or(usize::MAX);
-        let events = chunks::read(sources, first, converter, chunk_bytes);
-        let (failed, failure) = oneshot::channel();
-        let requests = self.requests(events, failed, bar.clone());
-        let mut client = client::write(channel);
-        let imported = tokio::select! {
-            answer = client.import(requests) => answer.map_err(CliError::from),
-            // Dropping the call resets it, and the server keeps nothing of it.
-            Ok(error) = failure => Err(error),
+        // The same for every attempt: the server does one of them.
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let mut pause = PAUSE;
+        let mut repeats = 0;
+        let answer = loop {
+            match self.send(channel.clone(), rows, &request_id).await {
+                Err(CliError::Rpc(status)) if repeats < REPEATS && in_doubt(&status) => {}
+                outcome => break outcome?,
+            }
+            tokio::time::sleep(pause).await;
+            (repeats, pause) = (repeats + 1, pause * 2);
+            rows = self.read()?;
         };
-        bar.finish_and_clear();
-        let answer = imported?.into_inner();
 
         let seconds = started.elapsed().as_secs_f64();
         let rows = answer.num_inserted_rows;
@@ -156,6 +161,41 @@ impl Import {
             answer.version,
             rows as f64 / seconds.max(1e-9),
         ))
+    }
+
+    /// The files from their beginning.
+    fn read(&self) -> Result<Rows, CliError> {
+        let mut sources = self.open()?;
+        let Some(first) = sources.first_mut().map(Source::next).transpose()?.flatten() else {
+            return Err(CliError::Usage("the first file has no rows".into()));
+        };
+        let converter = Converter::new(&first, &self.vector).map_err(CliError::Usage)?;
+        Ok(Rows {
+            sources,
+            first,
+            converter,
+        })
+    }
+
+    async fn send(
+        &self,
+        channel: Channel,
+        rows: Rows,
+        request_id: &str,
+    ) -> Result<v1::ImportResponse, CliError> {
+        let bar = progress(&rows.sources);
+        let chunk_bytes = usize::try_from(self.batch_bytes).unwrap_or(usize::MAX);
+        let events = chunks::read(rows.sources, rows.first, rows.converter, chunk_bytes);
+        let (failed, failure) = oneshot::channel();
+        let requests = self.requests(events, request_id, failed, bar.clone());
+        let mut client = client::write(channel);
+        let imported = tokio::select! {
+            answer = client.import(requests) => answer.map_err(CliError::from),
+            // Dropping the call resets it, and the server keeps nothing of it.
+            Ok(error) = failure => Err(error),
+        };
+        bar.finish_and_clear();
+        Ok(imported?.into_inner())
     }
 
     /// Refuses an index on a column that neither the files nor the table have,
@@ -200,6 +240,7 @@ impl Import {
     fn requests(
         &self,
         events: mpsc::Receiver<Event>,
+        request_id: &str,
         failed: oneshot::Sender<CliError>,
         bar: ProgressBar,
     ) -> impl Stream<Item = v1::ImportRequest> + Send + 'static {
@@ -210,6 +251,7 @@ impl Import {
         let head = v1::ImportRequest {
             table: self.table.clone(),
             mode: mode.into(),
+            request_id: request_id.to_owned(),
             ..Default::default()
         };
         let state = (events, failed, bar, Some(head));
@@ -268,28 +310,17 @@ impl Import {
     }
 }
 
-/// A bar on a terminal, nothing elsewhere.
-fn progress(sources: &[Source]) -> ProgressBar {
-    let total: Option<u64> = sources.iter().map(|source| source.rows).sum();
-    let (bar, template) = match total {
-        Some(rows) => (
-            ProgressBar::new(rows),
-            "{wide_bar} {human_pos}/{human_len} rows, {rate}, {eta} left",
-        ),
-        None => (
-            ProgressBar::new_spinner(),
-            "{spinner} {human_pos} rows, {rate}",
-        ),
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        // indicatif's own rate has four decimals.
-        bar.set_style(
-            style.with_key("rate", |state: &ProgressState, to: &mut dyn fmt::Write| {
-                // Nothing is left to be done when the bar cannot be written.
-                let _ = write!(to, "{:.0} rows/s", state.per_sec());
-            }),
-        );
-    }
-    bar.enable_steady_tick(Duration::from_millis(100));
-    bar
+/// The rows of all files.
+struct Rows {
+    sources: Vec<Source>,
+    first: RecordBatch,
+    converter: Converter,
+}
+
+/// Whether a write may have happened although this came instead of its answer.
+fn in_doubt(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::Unknown | Code::Cancelled
+    )
 }

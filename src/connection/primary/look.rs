@@ -6,6 +6,7 @@ use super::{Head, Primary, lock};
 use crate::{
     connection::{follow::is_current, history::History},
     domain::{Error, Resource, Result, TableName},
+    storage::Store,
 };
 
 impl Primary {
@@ -38,18 +39,29 @@ impl Primary {
     }
 
     async fn look(&self, name: &TableName) -> Result<()> {
-        let served = self.connection.catalog().get(name);
         let store = self.connection.store()?;
-        if served.is_some() {
-            let head = self.head(name).await;
-            match head {
-                Ok(head) if is_current(&store, name, &head).await? => return Ok(()),
-                Ok(_) | Err(Error::NotFound { .. }) => {}
-                Err(e) => return Err(e),
-            }
+        if self.connection.catalog().get(name).is_some() && self.is_seen(&store, name).await? {
+            return Ok(());
         }
         // Something changed: look again when no write of ours is under way.
         let _lane = self.lane(name).await;
+        self.look_alone(&store, name).await
+    }
+
+    async fn is_seen(&self, store: &Store, name: &TableName) -> Result<bool> {
+        match self.head(name).await {
+            Ok(head) => is_current(store, name, &head).await,
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Looks for commits of other writers. The caller has the table's lane.
+    pub(super) async fn look_alone(&self, store: &Store, name: &TableName) -> Result<()> {
+        let served = self.connection.catalog().get(name);
+        if served.is_some() && self.is_seen(store, name).await? {
+            return Ok(());
+        }
         let handle = match store.open_marked(name).await {
             Ok(handle) => handle,
             Err(Error::NotFound {

@@ -1,9 +1,10 @@
 //! Deleting old versions of the primary's tables, but for what somebody needs.
 //!
 //! What holds a version, besides its age and the number of newer ones: a managed
-//! replica that has not passed it, a pin, a tag, a branch. A replica of which
-//! nothing is known holds everything. Lance itself spares tags and branches; the
-//! rest is in the floor, which is announced before anything is deleted.
+//! replica that has not passed it, a pin, a tag, a branch, a request id that must
+//! be remembered. A replica of which nothing is known holds everything. Lance
+//! itself spares tags and branches; the rest is in the floor, which is announced
+//! before anything is deleted.
 
 use std::{
     collections::HashSet,
@@ -107,6 +108,12 @@ impl Primary {
                     _ => return Ok(Pruned::nothing(replica.name())),
                 }
             }
+        }
+        // What they record is forgotten with them.
+        let wanted = versions.partition_point(|version| *version < pruned.floor);
+        let since = self.remembered_since(now);
+        if let Some(version) = handle.first_recorded(&versions[..wanted], since).await? {
+            pruned.keep(version, &"a request id".into());
         }
         let tagged = handle.tagged_versions().await?;
         if !any_below(&versions, pruned.floor, &tagged) {

@@ -12,8 +12,8 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use super::{
     ATTEMPTS, CACHE_BYTES, CONNECTION_UP, COPIED_BYTES, COPIED_FILES, COPIES, COPY_SECONDS,
     DIVERGED, EJECTIONS, FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, HEDGES, IN_FLIGHT, NODES,
-    PRUNE_ERRORS, PRUNED_BYTES, PRUNED_VERSIONS, PUBLISHED, READ_SECONDS, READS, RETRIES, ROUTED,
-    SHARE, SHED,
+    PRUNE_ERRORS, PRUNED_BYTES, PRUNED_VERSIONS, PUBLISHED, READ_SECONDS, READS, REPEATED_WRITES,
+    RETRIES, ROUTED, SHARE, SHED,
     handles::{ByName, Outcomes},
     labels::{Place, Tables},
     rollup::{Largest, Sum},
@@ -28,6 +28,7 @@ struct State {
     in_flight: Gauge,
     shed: Counter,
     attempts: Outcomes,
+    repeated: Outcomes,
 }
 
 /// The numbers of the tables that share a label.
@@ -82,6 +83,7 @@ pub(super) fn start(max_table_labels: usize) {
             in_flight: gauge!(IN_FLIGHT),
             shed: counter!(SHED),
             attempts: Outcomes::new(|kind| counter!(ATTEMPTS, "kind" => kind)),
+            repeated: Outcomes::new(|value| counter!(REPEATED_WRITES, "outcome" => value)),
         };
         state.in_flight.set(0.0);
         state.shed.increment(0);
@@ -101,6 +103,13 @@ pub fn search_finished(table: &str, status: &'static str, elapsed: Duration) {
     let table = place.table();
     table.searches.count(status);
     table.search_seconds.record(elapsed);
+}
+
+/// A write came under a request id that was used before: `answered` or `refused`.
+pub fn write_repeated(outcome: &'static str) {
+    if let Some(state) = STATE.get() {
+        state.repeated.count(outcome);
+    }
 }
 
 /// How many rows a table of the primary has.

@@ -6,6 +6,7 @@ use crate::{
 
 fn by_id() -> pb::UpsertRequest {
     pb::UpsertRequest {
+        request_id: String::new(),
         on: vec!["id".into()],
         ..Default::default()
     }
@@ -25,6 +26,7 @@ fn upserts_do_what_is_asked() {
     assert!(!plain.when_not_matched_by_source_delete);
 
     let request = pb::UpsertRequest {
+        request_id: String::new(),
         when_not_matched_insert_all: true,
         use_index: Some(false),
         ..by_id()
@@ -34,6 +36,7 @@ fn upserts_do_what_is_asked() {
     assert!(!inserts.use_index);
 
     let request = pb::UpsertRequest {
+        request_id: String::new(),
         when_not_matched_by_source_delete: true,
         when_not_matched_by_source_delete_condition: sql("a"),
         ..by_id()
@@ -52,6 +55,7 @@ fn bad_upserts_are_named() {
     let none = pb::UpsertRequest::default();
     assert_eq!(fields(upsert(none, &limits())), ["on"]);
     let request = pb::UpsertRequest {
+        request_id: String::new(),
         on: vec!["a".into(), "a".into()],
         when_matched_update_all_condition: sql("a"),
         when_not_matched_by_source_delete_condition: sql("\0"),

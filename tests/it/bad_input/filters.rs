@@ -696,6 +696,7 @@ fn filters_of_every_call() {
                 "filter.sql",
                 async |mut to| {
                     let request = DeleteRequest {
+                        request_id: String::new(),
                         table: table(),
                         filter: wanted(),
                     };
@@ -709,6 +710,7 @@ fn filters_of_every_call() {
                 "filter.sql",
                 async |mut to| {
                     let request = UpdateRequest {
+                        request_id: String::new(),
                         table: table(),
                         filter: wanted(),
                         assignments: vec![Assignment {
@@ -726,6 +728,7 @@ fn filters_of_every_call() {
                 "when_not_matched_by_source_delete_condition.sql",
                 async |mut to| {
                     let request = UpsertRequest {
+                        request_id: String::new(),
                         table: table(),
                         on: vec!["id".into()],
                         rows: Some(ipc(&sample().slice(0, 1))),
@@ -760,6 +763,7 @@ async fn bad_conditions(bad: &mut Bad) {
         let what = format!("upsert, update: {sql}");
         bad.refused(&what, Code::InvalidArgument, field, async |mut to| {
             let request = UpsertRequest {
+                request_id: String::new(),
                 table: "t".into(),
                 on: vec!["id".into()],
                 rows: Some(ipc(&sample().slice(0, 1))),
@@ -782,6 +786,7 @@ async fn bad_conditions(bad: &mut Bad) {
             async |mut to| {
                 let condition = |wanted: bool| wanted.then(|| filter("true", vec![]));
                 let request = UpsertRequest {
+                    request_id: String::new(),
                     table: "t".into(),
                     on: vec!["id".into()],
                     rows: Some(ipc(&sample().slice(0, 1))),
@@ -826,6 +831,7 @@ async fn bad_expressions(bad: &mut Bad) {
             field,
             async |mut to| {
                 let request = UpdateRequest {
+                    request_id: String::new(),
                     table: "t".into(),
                     filter: None,
                     assignments: vec![Assignment {

@@ -97,17 +97,20 @@ async fn call(name: &str, table: &str, mut to: Clients) -> Result<Response<()>, 
             ..Default::default()
         })),
         "Insert" => sent!(to.write.insert(InsertRequest {
+            request_id: String::new(),
             table,
             rows: Some(ipc(&sample())),
             mode: 0,
         })),
         "Upsert" => sent!(to.write.upsert(UpsertRequest {
+            request_id: String::new(),
             table,
             on: vec!["id".into()],
             rows: Some(ipc(&sample())),
             ..Default::default()
         })),
         "Update" => sent!(to.write.update(UpdateRequest {
+            request_id: String::new(),
             table,
             filter: None,
             assignments: vec![Assignment {
@@ -116,10 +119,12 @@ async fn call(name: &str, table: &str, mut to: Clients) -> Result<Response<()>, 
             }],
         })),
         "Delete" => sent!(to.write.delete(DeleteRequest {
+            request_id: String::new(),
             table,
             filter: Some(filter("id < 0", vec![])),
         })),
         "Import" => sent!(to.write.import(tokio_stream::iter([ImportRequest {
+            request_id: String::new(),
             table,
             arrow_ipc: ipc_bytes(&sample()).into(),
             mode: 0,
@@ -390,6 +395,7 @@ async fn not_in_writes(bad: &mut Bad) {
     .await;
     bad.refused("a column of on", Code::NotFound, column, async |mut to| {
         sent!(to.write.upsert(UpsertRequest {
+            request_id: String::new(),
             table: "t".into(),
             on: vec!["nosuch".into()],
             rows: Some(ipc(&sample())),
@@ -403,6 +409,7 @@ async fn not_in_writes(bad: &mut Bad) {
     ] {
         bad.refused("a column to set", Code::NotFound, column, async |mut to| {
             sent!(to.write.update(UpdateRequest {
+                request_id: String::new(),
                 table: "t".into(),
                 filter: None,
                 assignments: vec![Assignment {
@@ -418,6 +425,7 @@ async fn not_in_writes(bad: &mut Bad) {
         let what = format!("an assignment of {sql}");
         bad.refused(&what, Code::InvalidArgument, expression, async |mut to| {
             sent!(to.write.update(UpdateRequest {
+                request_id: String::new(),
                 table: "t".into(),
                 filter: None,
                 assignments: vec![Assignment {

@@ -73,6 +73,7 @@ fn vectors(dimension: i32, value: f32) -> ArrayRef {
 
 async fn insert(to: &mut Clients, rows: Option<Rows>) -> Result<Response<InsertResponse>, Status> {
     let request = InsertRequest {
+        request_id: String::new(),
         table: "t".into(),
         rows,
         mode: 0,
@@ -85,6 +86,7 @@ async fn import(
     messages: Vec<Vec<u8>>,
 ) -> Result<Response<ImportResponse>, Status> {
     let messages = messages.into_iter().map(|arrow_ipc| ImportRequest {
+        request_id: String::new(),
         table: "t".into(),
         arrow_ipc: arrow_ipc.into(),
         mode: 0,
@@ -144,6 +146,7 @@ fn rows_that_do_not_fit() {
                 },
                 async |mut to| {
                     let request = UpsertRequest {
+                        request_id: String::new(),
                         table: "t".into(),
                         on: vec!["id".into()],
                         rows: Some(ipc(&batch)),
@@ -272,6 +275,7 @@ fn streams_that_are_damaged() {
             }
             bad.survived(&format!("damage {i}"), async |mut to| {
                 let request = InsertRequest {
+                    request_id: String::new(),
                     table: "two".into(),
                     rows: Some(bytes_as_rows(damaged.clone())),
                     mode: InsertMode::Overwrite as i32,
@@ -536,6 +540,7 @@ fn messages_that_are_too_large() {
             bad.refused(&what, too_large.0, too_large.1, async |to| {
                 let mut write = to.write.clone().send_compressed(compression);
                 let request = InsertRequest {
+                    request_id: String::new(),
                     table: "t".into(),
                     rows: Some(ipc(&large)),
                     mode: 0,
@@ -602,6 +607,7 @@ fn imports_that_are_too_large() {
         for mode in [99, -1] {
             bad.refused("a mode", Code::InvalidArgument, "mode", async |mut to| {
                 let request = InsertRequest {
+                    request_id: String::new(),
                     table: "t".into(),
                     rows: Some(ipc(&sample())),
                     mode,
@@ -611,6 +617,7 @@ fn imports_that_are_too_large() {
             .await;
             bad.refused("a mode", Code::InvalidArgument, "mode", async |mut to| {
                 let request = ImportRequest {
+                    request_id: String::new(),
                     table: "t".into(),
                     arrow_ipc: ipc_bytes(&sample()).into(),
                     mode,

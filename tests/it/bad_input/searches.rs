@@ -549,6 +549,7 @@ fn page_tokens_outlive_writes_and_not_their_version() {
         let first = bad.server.search.scan(scan("")).await.unwrap().into_inner();
         let token = first.next_page_token;
         let everything = DeleteRequest {
+            request_id: String::new(),
             table: "two".into(),
             filter: Some(super::filter("true", vec![])),
         };

@@ -153,6 +153,7 @@ impl Client {
         let creation = self.world.current[table].load(Ordering::SeqCst);
         let value = self.world.value();
         let request = UpdateRequest {
+            request_id: String::new(),
             table: name(table),
             filter: Some(Filter {
                 sql: "creation = $1".into(),

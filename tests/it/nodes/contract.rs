@@ -226,8 +226,6 @@ async fn large_answers_stream_through_whole() {
     assert_eq!(read_ipc(&bytes).num_rows(), ROWS as usize);
 }
 
-// Messages may get more fields.
-#[allow(clippy::needless_update)]
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_go_to_the_primary_and_tokens_read_them_anywhere() {
     let mut fleet = Fleet::start(&[]).await;

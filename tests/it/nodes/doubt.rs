@@ -100,6 +100,17 @@ async fn a_change_is_made_once_and_its_doubt_is_told() {
     assert_eq!(reason(&refused), "COMMIT_OUTCOME_UNKNOWN");
     assert_eq!(calls("Insert"), 1);
 
+    // With an id by which the primary knows a repeat it is repeated.
+    let insert = InsertRequest {
+        table: "t".into(),
+        rows: Some(ipc(&small(0, 1))),
+        request_id: "a-request".into(),
+        ..Default::default()
+    };
+    let refused = write.insert(insert).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unknown, "{refused:?}");
+    assert_eq!(calls("Insert"), 1 + 3);
+
     // What changes nothing can be asked again, and is.
     let mut table = TableServiceClient::new(channel);
     let describe = DescribeTableRequest { table: "t".into() };
