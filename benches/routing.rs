@@ -71,7 +71,7 @@ async fn router(folder: &std::path::Path, table: &TableName) -> Router {
     })
     .expect("a configuration");
     let sessions = Sessions::new(config.cache);
-    let store = Store::connect(&config.primary, &sessions)
+    let store = Store::connect(config.primary.location().expect("a location"), &sessions)
         .await
         .expect("a store");
     let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
@@ -84,7 +84,7 @@ async fn router(folder: &std::path::Path, table: &TableName) -> Router {
     let connect = |role| {
         Arc::new(Connection::new(
             role,
-            config.primary.clone(),
+            config.primary.location().expect("a location").clone(),
             events.clone(),
         ))
     };

@@ -14,6 +14,8 @@ pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod domain;
+pub mod gateway;
+pub mod node;
 pub mod operate;
 pub mod pool;
 pub mod proto;

@@ -162,7 +162,11 @@ async fn referenced(primary: &Path, version: u64) -> Result<BTreeMap<String, u64
         env: vec![uri],
         ..Sources::default()
     })?;
-    let store = Store::connect(&config.primary, &Sessions::new(config.cache)).await?;
+    let store = Store::connect(
+        config.primary.location().expect("a location"),
+        &Sessions::new(config.cache),
+    )
+    .await?;
     let handle = store.open(&TableName::parse(TABLE)?).await?;
     let mut versions = handle.version_files(version).await?;
     let files = versions

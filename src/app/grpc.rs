@@ -17,6 +17,7 @@ use tower::util::MapRequestLayer;
 use super::{AppError, linger::Lingering, message::Bounded};
 use crate::{
     config::{self, Live},
+    gateway::GatewayLayer,
     proto::{
         DESCRIPTORS,
         v1::{
@@ -62,8 +63,10 @@ fn compress_in_kind(mut request: http::Request<Body>) -> http::Request<Body> {
 
 /// What is served, besides health and reflection.
 pub(super) struct Services {
-    pub api: Api,
+    /// `None` where the primary is another node.
+    pub api: Option<Api>,
     pub cluster: Cluster,
+    pub gateway: GatewayLayer,
 }
 
 /// Builds the server. It runs until `go_away`, then drains.
@@ -91,12 +94,20 @@ pub(super) fn server(
             )
         };
     }
-    let Services { api, cluster } = services;
+    let Services {
+        api,
+        cluster,
+        gateway,
+    } = services;
     let mut routes = tonic::service::Routes::new(health.service())
-        .add_service(service!(SearchServiceServer, api.clone()))
-        .add_service(service!(WriteServiceServer, api.clone()))
-        .add_service(service!(TableServiceServer, api))
         .add_service(service!(ClusterServiceServer, cluster));
+    // Without a primary of its own this process forwards all that the others do.
+    if let Some(api) = api {
+        routes = routes
+            .add_service(service!(SearchServiceServer, api.clone()))
+            .add_service(service!(WriteServiceServer, api.clone()))
+            .add_service(service!(TableServiceServer, api));
+    }
     if server.reflection {
         use tonic_reflection::pb;
         // Each of the two names the other as well: a client that found one of
@@ -119,6 +130,8 @@ pub(super) fn server(
         .layer(stack::stack(live, door))
         .layer(MapRequestLayer::new(compress_in_kind))
         .layer(MapRequestLayer::new(tell_resets))
+        // Innermost: what is forwarded went through all that is asked of a request.
+        .layer(gateway)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .initial_stream_window_size(Some(WINDOW))
         .initial_connection_window_size(Some(4 * WINDOW))

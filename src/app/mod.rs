@@ -3,7 +3,9 @@
 mod deep;
 mod grpc;
 mod hangup;
+mod heed;
 mod linger;
+mod local;
 mod message;
 mod once;
 mod readiness;
@@ -15,17 +17,24 @@ pub mod verify;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, Live, ReplicaMode, Sources},
-    connection::{Connection, Events, Primary},
-    domain::Role,
-    operate::{self, Heed, Origin, Reloader, Watchers},
+    config::{self, Config, Live, Sources},
+    connection::Events,
+    gateway::{Gateway, GatewayLayer},
+    node::Nodes,
+    operate::{Origin, Reloader, Watchers},
+    pool::{Budgets, Pool},
     router::Router,
-    service::{api::Api, cluster::Cluster, health::HealthReporter, shadow::Shadow, stack::Door},
-    storage::Sessions,
+    service::{
+        api::Api,
+        cluster::{Cluster, Places},
+        health::HealthReporter,
+        shadow::Shadow,
+        stack::Door,
+    },
     telemetry::{
         http::{self, HttpState},
         logs, metrics,
@@ -74,6 +83,12 @@ pub enum AppError {
     /// A replica that is not configured was named.
     #[error("there is no replica '{0}' in the configuration")]
     UnknownReplica(String),
+    /// The primary is another node: whoever has its location copies and compares.
+    #[error("the primary is another node: run this where its location is configured")]
+    RemotePrimary,
+    /// The contract that was compiled in cannot be read.
+    #[error("the contract: {0}")]
+    Contract(#[from] prost::DecodeError),
     /// What could not be copied, a line each.
     #[error("{0}")]
     NotReplicated(String),
@@ -89,7 +104,7 @@ pub enum AppError {
 pub struct App {
     grpc_address: SocketAddr,
     http_address: SocketAddr,
-    router: Arc<Router>,
+    router: Option<Arc<Router>>,
     door: Arc<Door>,
     shadow: Option<Arc<Shadow>>,
     health: HealthReporter,
@@ -119,95 +134,56 @@ impl App {
 
         let live = Live::new(config.clone());
         let watchers = Watchers::default();
-        let sessions = Arc::new(Sessions::new(config.cache));
-        let events = Events::default();
-        let connect = |role, location| Arc::new(Connection::new(role, location, events.clone()));
-        let replicas: Vec<_> = config
-            .replicas_to_serve()
-            .map(|location| {
-                let role = match location.in_rotation {
-                    true => Role::Replica,
-                    false => Role::Shadow,
-                };
-                connect(role, location)
-            })
-            .collect();
-        // Also where another process copies to them.
-        let managed = config.replicas.iter().zip(&replicas);
-        let managed = managed.filter(|(location, _)| location.mode == ReplicaMode::Managed);
-        let holders = managed.map(|(_, replica)| Arc::clone(replica)).collect();
-        let primary = connect(Role::Primary, config.primary);
-        let primary = Arc::new(Primary::new(primary, holders, config.writes));
-        let router = Arc::new(Router::new(
-            Arc::clone(&primary),
-            replicas.clone(),
-            live.clone(),
-            events.clone(),
-        ));
-
         let health = readiness::reporter();
         let go_away = CancellationToken::new();
         let tasks = Tasks::new();
-        for connection in router.connections() {
-            tasks.watch(connection, &sessions, &live);
-        }
-        tasks.follow(
-            Arc::clone(&primary),
-            &events,
-            config.replication.poll_interval,
-        );
-        let copier = tasks.copier(&primary, &events, config.replication, config.retention);
-        if config.replication.enabled {
-            tasks.spawn(copier.clone().keep_pruned());
-        }
-        for replica in &replicas {
-            tasks.keep_true(replica, &copier, &events, config.replication);
-        }
+        let events = Events::default();
+        let router = local::start(&config, &live, &events, &tasks);
+        let nodes = Arc::new(known_nodes(&config, &live, router.as_deref()));
+        tasks.know(&nodes);
+        tasks.spawn(sample::keep_counting(Arc::clone(&nodes), tasks.stop()));
+        let serving = readiness::Serving {
+            router: router.clone(),
+            nodes: Arc::clone(&nodes),
+        };
         tasks.spawn(readiness::keep(
-            Arc::clone(&router),
+            serving,
             health.clone(),
-            events.clone(),
-            tasks.stop(),
-        ));
-        tasks.spawn(Arc::clone(&router).keep_judging(tasks.stop()));
-        tasks.spawn(sample::keep_sampling(
-            Arc::clone(&router),
-            Arc::clone(&sessions),
+            events,
             tasks.stop(),
         ));
         let (upkeep, stop_upkeep) = (recorder.clone(), tasks.stop());
         tasks.spawn(async move { upkeep.run_upkeep(stop_upkeep).await });
 
         let door = Door::new(&config.admission, config.limits.max_concurrent_requests);
-        let named = |name: &str| router.connections().find(|c| **c.name() == *name).cloned();
-        let shadow = config.shadow.and_then(|shadow| {
-            let target = named(&shadow.connection)?;
-            let door = Arc::clone(&door);
-            Some(Arc::new(Shadow::new(shadow, target, door, &config.limits)))
-        });
-        let heeding = Arc::clone(&router);
-        let heed: Heed = Box::new(move |old, new| operate::heed(heeding.pool(), old, new));
-        let heeding = Arc::clone(&door);
-        let admit: Heed = Box::new(move |_, new| {
-            heeding.set(&new.admission, new.limits.max_concurrent_requests);
-        });
-        let reloader = Arc::new(Reloader::new(live.clone(), origin, vec![heed, admit]));
+        let shadow = local::shadow(&config, router.as_deref(), &door);
+        let heeds = heed::heeds(router.as_ref(), &nodes, &door);
+        let reloader = Arc::new(Reloader::new(live.clone(), origin, heeds));
+        let gateway = match nodes.is_empty() {
+            true => None,
+            false => Some(Gateway::new(Arc::clone(&nodes), live.clone())?),
+        };
         let services = grpc::Services {
-            api: Api {
-                router: Arc::clone(&router),
+            api: router.clone().map(|router| Api {
+                router,
                 live: live.clone(),
                 shadow: shadow.clone(),
-            },
+            }),
             cluster: Cluster::new(
-                Arc::clone(&router),
+                Places {
+                    router: router.clone(),
+                    nodes: Arc::clone(&nodes),
+                },
                 live.clone(),
                 Arc::clone(&reloader),
                 watchers.clone(),
             ),
+            gateway: GatewayLayer::new(gateway),
         };
+        let probes = ServerProbes::new(router.clone(), nodes, health.clone());
         let state = HttpState {
             recorder,
-            probes: Arc::new(ServerProbes::new(Arc::clone(&router), health.clone())),
+            probes: Arc::new(probes),
         };
         let stop_http = tasks.stop();
         tasks.spawn(async move {
@@ -225,7 +201,13 @@ impl App {
             go_away.clone(),
         )?;
         let grpc = tokio::spawn(server);
-        tracing::info!(grpc = %grpc_address, http = %http_address, replicas = replicas.len(), "listening");
+        tracing::info!(
+            grpc = %grpc_address,
+            http = %http_address,
+            replicas = config.replicas.len(),
+            nodes = config.nodes.replicas.len(),
+            "listening"
+        );
         Ok(Self {
             grpc_address,
             http_address,
@@ -252,9 +234,10 @@ impl App {
         self.http_address
     }
 
-    /// The router, for what runs in the same process.
-    pub fn router(&self) -> &Arc<Router> {
-        &self.router
+    /// The router, for what runs in the same process; `None` where the primary is
+    /// another node.
+    pub fn router(&self) -> Option<&Arc<Router>> {
+        self.router.as_ref()
     }
 
     /// Where requests come in, for what runs in the same process.
@@ -286,6 +269,23 @@ pub async fn run(config: Config, sources: Sources) -> Result<(), AppError> {
     let reloading = hangups.reload(Arc::clone(&app.reloader), app.tasks.stop());
     app.tasks.spawn(reloading);
     app.run_until(signals).await
+}
+
+/// The other nodes of a configuration.
+fn known_nodes(config: &Config, live: &Live, router: Option<&Router>) -> Nodes {
+    let primary = match &config.primary {
+        config::Primary::Embedded(_) => None,
+        config::Primary::Node(node) => Some(node.clone()),
+    };
+    let settings = config.pool.clone();
+    // Shared by the process.
+    let budgets = match router {
+        Some(router) => Arc::clone(router.pool().budgets()),
+        None => Arc::new(Budgets::new(&settings)),
+    };
+    let now = Instant::now();
+    let pool = Pool::new(Vec::new(), settings, budgets, rand::random(), now);
+    Nodes::new(primary, heed::weight_together(config), pool, live.clone())
 }
 
 async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {

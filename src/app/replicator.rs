@@ -55,7 +55,8 @@ pub(super) fn connections(
     events: &Events,
 ) -> Result<(Arc<Primary>, Vec<Arc<Connection>>), AppError> {
     let connect = |role, location| Arc::new(Connection::new(role, location, events.clone()));
-    let primary = connect(Role::Primary, config.primary.clone());
+    let primary = config.primary.location().ok_or(AppError::RemotePrimary)?;
+    let primary = connect(Role::Primary, primary.clone());
     let managed = config.replicas.iter();
     let managed = managed.filter(|location| location.mode == ReplicaMode::Managed);
     let replicas: Vec<_> = managed

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{Position, TableName, view::ConnectionState},
+    node::Nodes,
     router::Router,
     storage::Sessions,
     telemetry::metrics,
@@ -23,6 +24,23 @@ pub(super) async fn keep_sampling(
     let mut counted = HashMap::new();
     loop {
         sample(&router, &sessions, &mut counted).await;
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Counts the other nodes until `stop`.
+pub(super) async fn keep_counting(nodes: Arc<Nodes>, stop: CancellationToken) {
+    use ConnectionState::{Connecting, Down, Up};
+    loop {
+        for (group, states) in nodes.states() {
+            for state in [Connecting, Up, Down] {
+                let count = states.iter().filter(|s| **s == state).count();
+                metrics::nodes(&group, state.as_str(), count);
+            }
+        }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
             () = stop.cancelled() => return,

@@ -7,6 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     config::{Live, ReplicaMode, Replication, Retention},
     connection::{Connection, Events, External, Primary, Whole, keep_following, watch},
+    node::{Nodes, Within},
     replication::Copier,
     storage::Sessions,
 };
@@ -43,6 +44,14 @@ impl Tasks {
     ) {
         let (connection, sessions) = (Arc::clone(connection), Arc::clone(sessions));
         self.spawn(watch(connection, sessions, live.clone(), self.stop()));
+    }
+
+    /// Finds and probes the other nodes.
+    pub(super) fn know(&self, nodes: &Arc<Nodes>) {
+        nodes.start(&Within {
+            tracker: self.tracker.clone(),
+            stop: self.stop(),
+        });
     }
 
     /// Looks for commits of others on the primary.

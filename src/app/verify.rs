@@ -40,7 +40,8 @@ pub async fn verify(
         return Err(AppError::NoReplicas);
     }
     let cache = share_of(config.cache, chosen.len() + 1);
-    let primary = open(&config.primary, cache).await?;
+    let primary = config.primary.location().ok_or(AppError::RemotePrimary)?;
+    let primary = open(primary, cache).await?;
     let opened = join_all(chosen.iter().map(|location| open(location, cache))).await;
     let (mut replicas, mut failures) = (Vec::new(), Vec::new());
     for (location, opened) in chosen.into_iter().zip(opened) {

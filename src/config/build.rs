@@ -9,9 +9,10 @@ use super::{
     Cache, Config, Health, Limits, Logging, Metrics, Server, Shutdown,
     admission::admission,
     checks::{Zero, bytes, duration},
-    connections::connections,
+    connections::{Connections, connections},
     fault::Faults,
     freshness::freshness,
+    nodes,
     pool::pool,
     raw::{self, Raw},
     replication::replication,
@@ -39,6 +40,7 @@ pub(super) fn build_and_validate(
         grace: duration(faults, "shutdown.grace", &raw.shutdown.grace, Zero::Allowed),
         drain: duration(faults, "shutdown.drain", &raw.shutdown.drain, Zero::Allowed),
     };
+    let settings = nodes::settings(&raw.nodes, faults);
     let connections = connections(raw, data_dir, faults);
     let replication = replication(&raw.replication, faults);
     let retention = retention(&raw.retention, &replication, faults);
@@ -63,11 +65,18 @@ pub(super) fn build_and_validate(
     };
     let logging = logging(&raw.logging, faults);
 
-    let all = connections
-        .iter()
-        .flat_map(|(p, rest)| rest.iter().chain([p]));
-    let shadow = shadow(&raw.shadow, all, faults);
-    let (primary, replicas) = connections?;
+    let Connections {
+        primary,
+        replicas,
+        nodes,
+    } = connections?;
+    let here = replicas.iter().chain(primary.location());
+    let shadow = shadow(&raw.shadow, here, faults);
+    if retention.enabled && primary.location().is_none() {
+        let problem =
+            "needs a primary whose location this process opens: another node prunes its own";
+        faults.push("retention.enabled", problem);
+    }
     Some(Config {
         server: server?,
         limits,
@@ -75,6 +84,10 @@ pub(super) fn build_and_validate(
         shutdown,
         primary,
         replicas,
+        nodes: nodes::Nodes {
+            replicas: nodes,
+            settings,
+        },
         replication,
         retention,
         freshness,

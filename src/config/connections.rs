@@ -3,15 +3,40 @@
 use std::{collections::BTreeMap, path::Path};
 
 use super::{
-    Location, ReplicaMode,
+    Discovery, Location, NodePrimary, NodeReplica, Primary, ReplicaMode,
     fault::Faults,
     location::{canonical, identity, storage_options},
+    nodes::is_node,
     pool::zone,
     raw::{self, Raw},
 };
 
 /// Folder of the embedded default.
 const DATA_DIR: &str = "./lancegate-data";
+
+/// Everything that answers reads or takes writes.
+pub(super) struct Connections {
+    pub primary: Primary,
+    /// The locations that this process opens.
+    pub replicas: Vec<Location>,
+    /// The other nodes.
+    pub nodes: Vec<NodeReplica>,
+}
+
+/// A connection of either kind.
+enum Place {
+    Embedded(Location),
+    Node(NodeReplica),
+}
+
+impl Place {
+    fn name(&self) -> &str {
+        match self {
+            Place::Embedded(location) => &location.name,
+            Place::Node(node) => &node.name,
+        }
+    }
+}
 
 /// The primary and the replicas. The embedded default is there only when none
 /// of them is configured: a replica of a forgotten, empty primary would be
@@ -20,7 +45,7 @@ pub(super) fn connections(
     raw: &Raw,
     data_dir: Option<&Path>,
     faults: &mut Faults,
-) -> Option<(Location, Vec<Location>)> {
+) -> Option<Connections> {
     let replicas = raw.replicas.as_deref();
     let embedded;
     let (primary, replicas) = match (&raw.primary, replicas) {
@@ -42,7 +67,7 @@ pub(super) fn connections(
         }
     };
 
-    let primary = location(
+    let primary = place(
         "primary",
         "primary".into(),
         Written {
@@ -59,7 +84,7 @@ pub(super) fn connections(
     let mut checked = Vec::new();
     for (i, replica) in replicas.iter().enumerate() {
         let path = format!("replicas[{i}]");
-        checked.push(location(
+        checked.push(place(
             &path,
             format!("replica-{}", i + 1),
             Written {
@@ -74,12 +99,51 @@ pub(super) fn connections(
             faults,
         ));
     }
-    all_differ(
-        primary.iter().map(|l| ("primary".to_string(), l)),
-        &checked,
-        faults,
-    );
-    Some((primary?, checked.into_iter().collect::<Option<_>>()?))
+    all_differ(primary.as_ref(), &checked, faults);
+    let primary = match primary {
+        Some(Place::Embedded(location)) => Some(Primary::Embedded(location)),
+        Some(Place::Node(node)) => primary_node(node, &checked, faults),
+        None => None,
+    };
+    let (mut replicas, mut nodes) = (Vec::new(), Vec::new());
+    for place in checked {
+        match place? {
+            Place::Embedded(location) => replicas.push(location),
+            Place::Node(node) => nodes.push(node),
+        }
+    }
+    Some(Connections {
+        primary: primary?,
+        replicas,
+        nodes,
+    })
+}
+
+/// A primary that is another node: one, and what is read is at nodes too. A copy
+/// here would need the primary's files.
+fn primary_node(
+    node: NodeReplica,
+    replicas: &[Option<Place>],
+    faults: &mut Faults,
+) -> Option<Primary> {
+    for (i, replica) in replicas.iter().enumerate() {
+        if matches!(replica, Some(Place::Embedded(_))) {
+            faults.push(
+                format!("replicas[{i}].uri"),
+                "must be a node (grpc://) where the primary is one: a location of this process needs the primary's location, to copy from and to tell how fresh it is",
+            );
+        }
+    }
+    match node.discovery {
+        Discovery::Static(address) => Some(Primary::Node(NodePrimary {
+            name: node.name,
+            address,
+        })),
+        Discovery::Dns(_) | Discovery::File(_) => {
+            faults.push("primary.uri", "must be one node: write grpc://host:port");
+            None
+        }
+    }
 }
 
 /// What is written of a connection.
@@ -119,20 +183,36 @@ fn embedded_default(
     Some((primary, vec![replica("replica-1"), replica("replica-2")]))
 }
 
-fn location(
-    path: &str,
-    default_name: String,
-    raw: Written<'_>,
-    faults: &mut Faults,
-) -> Option<Location> {
+fn place(path: &str, default_name: String, raw: Written<'_>, faults: &mut Faults) -> Option<Place> {
     let name = raw.name.cloned().unwrap_or(default_name);
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !(1..=63).contains(&name.len()) || !name.chars().all(fits) {
         faults.push(format!("{path}.name"), "must be 1 to 63 of a-z, 0-9 and -");
     }
     let zone = zone(&format!("{path}.zone"), raw.zone, faults);
-    let storage_options = storage_options(path, raw.storage_options, faults);
     let at = format!("{path}.uri");
+    if let Some(uri) = raw.uri.filter(|uri| is_node(uri)) {
+        if raw.mode != ReplicaMode::Managed {
+            let problem = "is for locations that this process opens, and uri is a node";
+            faults.push(format!("{path}.mode"), problem);
+        }
+        if !raw.in_rotation {
+            let problem = "is for locations that this process opens, and uri is a node";
+            faults.push(format!("{path}.in_rotation"), problem);
+        }
+        if !raw.storage_options.is_empty() {
+            let problem = "are for locations that this process opens, and uri is a node";
+            faults.push(format!("{path}.storage_options"), problem);
+        }
+        let discovery = faults.ok(&at, Discovery::parse(uri))?;
+        return Some(Place::Node(NodeReplica {
+            name,
+            discovery,
+            weight: raw.weight,
+            zone,
+        }));
+    }
+    let storage_options = storage_options(path, raw.storage_options, faults);
     let uri = match raw.uri {
         Some(uri) => faults.ok(&at, canonical(uri))?,
         None => {
@@ -140,7 +220,7 @@ fn location(
             return None;
         }
     };
-    Some(Location {
+    Some(Place::Embedded(Location {
         name,
         uri,
         mode: raw.mode,
@@ -148,34 +228,41 @@ fn location(
         weight: raw.weight,
         zone,
         storage_options,
-    })
+    }))
 }
 
 /// No two connections of one name, and none at one place but the primary and a
-/// replica that shares its location.
-fn all_differ<'a>(
-    primary: impl Iterator<Item = (String, &'a Location)>,
-    replicas: &'a [Option<Location>],
-    faults: &mut Faults,
-) {
+/// replica that shares its location. The node that is the primary may answer reads
+/// in turn with others too.
+fn all_differ(primary: Option<&Place>, replicas: &[Option<Place>], faults: &mut Faults) {
+    let primary = primary.map(|place| ("primary".to_string(), place));
     let replicas = replicas.iter().enumerate();
-    let replicas = replicas.filter_map(|(i, l)| Some((format!("replicas[{i}]"), l.as_ref()?)));
+    let replicas = replicas.filter_map(|(i, p)| Some((format!("replicas[{i}]"), p.as_ref()?)));
     let mut names = BTreeMap::new();
     let mut places = BTreeMap::new();
     let mut primary_place = None;
-    for (path, location) in primary.chain(replicas) {
-        if let Some(first) = names.insert(location.name.as_str(), path.clone()) {
+    for (path, place) in primary.into_iter().chain(replicas) {
+        if let Some(first) = names.insert(place.name().to_owned(), path.clone()) {
             faults.push(
                 format!("{path}.name"),
                 format!("must differ from {first}.name"),
             );
         }
-        let place = identity(&location.uri, &location.storage_options);
+        let (at, is_shared) = match place {
+            Place::Embedded(l) => (
+                identity(&l.uri, &l.storage_options),
+                l.mode == ReplicaMode::Shared,
+            ),
+            Place::Node(node) => (node.discovery.to_uri(), false),
+        };
         if path == "primary" {
-            primary_place = Some(place.clone());
-        } else if location.mode == ReplicaMode::Shared {
+            primary_place = Some(at.clone());
+            if matches!(place, Place::Node(_)) {
+                continue;
+            }
+        } else if is_shared {
             // Without a primary there is another fault.
-            if primary_place.as_ref().is_some_and(|p| *p != place) {
+            if primary_place.as_ref().is_some_and(|p| *p != at) {
                 faults.push(
                     format!("{path}.uri"),
                     "must be the place of primary.uri where mode is \"shared\"",
@@ -183,7 +270,7 @@ fn all_differ<'a>(
             }
             continue;
         }
-        if let Some(first) = places.insert(place, path.clone()) {
+        if let Some(first) = places.insert(at, path.clone()) {
             faults.push(
                 format!("{path}.uri"),
                 format!("is the same place as {first}.uri"),

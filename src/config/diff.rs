@@ -120,7 +120,11 @@ fn collect(
 /// The keys of storage options that have another value. They read the same once
 /// they are written.
 fn changed_secrets(old: &Config, new: &Config) -> BTreeSet<String> {
-    let mut changed = compare("primary", &old.primary, &new.primary);
+    let mut changed = match (old.primary.location(), new.primary.location()) {
+        (Some(old), Some(new)) => compare("primary", old, new),
+        // A node has none.
+        _ => BTreeSet::new(),
+    };
     for (i, (old, new)) in old.replicas.iter().zip(&new.replicas).enumerate() {
         changed.extend(compare(&format!("replicas[{i}]"), old, new));
     }

@@ -92,7 +92,11 @@ fn remote(scheme: &str, url: &Url) -> Result<String, String> {
         "s3" | "s3+ddb" => ("aws", cfg!(feature = "aws")),
         "gs" => ("gcs", cfg!(feature = "gcs")),
         "az" => ("azure", cfg!(feature = "azure")),
-        _ => return Err("must be a path, or a file, s3, s3+ddb, gs or az URI".into()),
+        _ => {
+            return Err(
+                "must be a path, a file, s3, s3+ddb, gs or az URI, or grpc://host:port".into(),
+            );
+        }
     };
     if !built {
         return Err(format!(

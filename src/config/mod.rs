@@ -17,6 +17,7 @@ mod fault;
 mod freshness;
 mod live;
 mod location;
+mod nodes;
 mod pool;
 mod raw;
 mod render;
@@ -37,6 +38,7 @@ pub use effect::Effect;
 pub use fault::{ConfigErrors, Fault};
 pub use freshness::{DefaultFreshness, Freshness};
 pub use live::{Current, Live};
+pub use nodes::{Discovery, NodeAddress, NodePrimary, NodeReplica, NodeSettings, Nodes};
 pub use pool::{Balance, Hedging, Method, Outlier, Pool, Retries};
 pub use raw::schema;
 pub use replication::{OnDivergence, ReplicaMode, Replication, Verify};
@@ -59,9 +61,11 @@ pub struct Config {
     pub limits: Limits,
     pub admission: Admission,
     pub shutdown: Shutdown,
-    pub primary: Location,
-    /// Read in turn, in this order.
+    pub primary: Primary,
+    /// Those of this process, read in turn, in this order.
     pub replicas: Vec<Location>,
+    /// Those that are other nodes.
+    pub nodes: Nodes,
     pub replication: Replication,
     pub retention: Retention,
     pub freshness: Freshness,
@@ -75,6 +79,25 @@ pub struct Config {
     pub cache: Cache,
     pub logging: Logging,
     pub metrics: Metrics,
+}
+
+/// What takes the writes.
+#[derive(Debug, Clone)]
+pub enum Primary {
+    /// A location that this process opens.
+    Embedded(Location),
+    /// Another node, which everything that needs the primary is forwarded to.
+    Node(NodePrimary),
+}
+
+impl Primary {
+    /// The location, where this process opens it.
+    pub fn location(&self) -> Option<&Location> {
+        match self {
+            Primary::Embedded(location) => Some(location),
+            Primary::Node(_) => None,
+        }
+    }
 }
 
 /// Where the server listens.

@@ -13,6 +13,7 @@ use super::{
 };
 
 mod admission;
+mod nodes;
 mod pool;
 mod replication;
 mod retention;
@@ -21,6 +22,7 @@ mod shadow;
 mod writes;
 
 pub(super) use admission::Admission;
+pub(super) use nodes::Nodes;
 pub(super) use pool::{Balance, Hedging, Outlier, Retries};
 pub(super) use replication::{Replica, Replication};
 pub(super) use retention::{Retention, TableRetention};
@@ -40,8 +42,9 @@ pub(super) struct Raw {
     pub limits: Limits,
     pub admission: Admission,
     pub shutdown: Shutdown,
-    /// The connection that takes every write. With neither primary nor replicas
-    /// given: ./lancegate-data/primary.
+    /// The connection that takes every write: a LanceDB location, or another
+    /// lancegate node. With neither primary nor replicas given:
+    /// ./lancegate-data/primary.
     #[schemars(with = "Location")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub primary: Option<Location>,
@@ -60,6 +63,7 @@ pub(super) struct Raw {
     pub outlier: Outlier,
     pub retries: Retries,
     pub hedging: Hedging,
+    pub nodes: Nodes,
     pub writes: Writes,
     pub health: Health,
     pub cache: Cache,
@@ -176,7 +180,7 @@ pub(super) struct Location {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// A path (relative to the working directory), or a file, s3, s3+ddb, gs or
-    /// az URI.
+    /// az URI; or grpc://host:port for another lancegate node.
     #[schemars(required, with = "String")]
     pub uri: Option<String>,
     /// Options of the object store, by the names that LanceDB knows. The values

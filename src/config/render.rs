@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, Location, freshness::raw_freshness, raw, shadow::raw_shadow};
+use super::{
+    Config, Location, NodePrimary, NodeReplica, Primary, ReplicaMode, freshness::raw_freshness,
+    raw, shadow::raw_shadow,
+};
 
 impl Config {
     /// The effective configuration as TOML. Values of `storage_options` are
@@ -27,13 +30,14 @@ impl Config {
                 grace: self.shutdown.grace.into(),
                 drain: self.shutdown.drain.into(),
             },
-            primary: Some(raw_location(&self.primary)),
-            replicas: Some(self.replicas.iter().map(raw_replica).collect()),
+            primary: Some(raw_primary(&self.primary)),
+            replicas: Some(self.raw_replicas()),
             replication: self.replication.to_raw(),
             retention: self.retention.to_raw(),
             freshness: raw_freshness(&self.freshness),
             sessions: self.sessions.to_raw(),
             shadow: raw_shadow(self.shadow.as_ref()),
+            nodes: self.nodes.settings.to_raw(),
             balance: self.pool.raw_balance(),
             outlier: self.pool.raw_outlier(),
             retries: self.pool.raw_retries(),
@@ -58,6 +62,13 @@ impl Config {
         }
     }
 
+    fn raw_replicas(&self) -> Vec<raw::Replica> {
+        let embedded = self.replicas.iter().map(raw_replica);
+        embedded
+            .chain(self.nodes.replicas.iter().map(raw_node))
+            .collect()
+    }
+
     fn raw_limits(&self) -> raw::Limits {
         let limits = self.limits;
         raw::Limits {
@@ -74,6 +85,29 @@ impl Config {
             max_filter_depth: limits.max_filter_depth,
             max_import_bytes: limits.max_import_bytes.into(),
         }
+    }
+}
+
+fn raw_primary(primary: &Primary) -> raw::Location {
+    match primary {
+        Primary::Embedded(location) => raw_location(location),
+        Primary::Node(NodePrimary { name, address }) => raw::Location {
+            name: Some(name.clone()),
+            uri: Some(format!("grpc://{address}")),
+            storage_options: BTreeMap::new(),
+        },
+    }
+}
+
+fn raw_node(node: &NodeReplica) -> raw::Replica {
+    raw::Replica {
+        name: Some(node.name.clone()),
+        uri: Some(node.discovery.to_uri()),
+        mode: ReplicaMode::default(),
+        in_rotation: true,
+        weight: node.weight,
+        zone: node.zone.clone().unwrap_or_default(),
+        storage_options: BTreeMap::new(),
     }
 }
 

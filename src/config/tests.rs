@@ -1,6 +1,7 @@
 //! Whole configurations: what is reported, what wins, what is never shown.
 
 mod files;
+mod nodes;
 
 use std::{fs, path::PathBuf};
 
@@ -47,8 +48,8 @@ fn without_any_configuration_there_is_the_embedded_default() {
         let path = here.join("lancegate-data").join(name);
         url::Url::from_file_path(path).unwrap().to_string()
     };
-    assert_eq!(config.primary.name, "primary");
-    assert_eq!(config.primary.uri, uri("primary"));
+    assert_eq!(config.primary.location().unwrap().name, "primary");
+    assert_eq!(config.primary.location().unwrap().uri, uri("primary"));
     let replicas: Vec<_> = config
         .replicas
         .iter()
@@ -99,7 +100,7 @@ fn every_fault_of_every_source_is_reported_at_once() {
         "limits.max_deadline: must be longer than nothing",
         "limits.max_page_size: must be at least limits.default_page_size (1000)",
         "shutdown.grace: must be something like \"250ms\" or \"5s\" or \"10m\", not 5",
-        "primary.uri: must be a path, or a file, s3, s3+ddb, gs or az URI",
+        "primary.uri: must be a path, a file, s3, s3+ddb, gs or az URI, or grpc://host:port",
         "replicas[0].name: must be 1 to 63 of a-z, 0-9 and -",
         "replicas[1].uri: is required",
         "replicas[1].storage_options.allow_http: must be text (in quotes), not true",
@@ -182,7 +183,10 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     assert!(!config.server.reflection);
     assert_eq!(config.limits.max_limit, 3);
     assert_eq!(config.cache.index_bytes, 12345);
-    assert_eq!(config.primary.uri, "file:///elsewhere/primary");
+    assert_eq!(
+        config.primary.location().unwrap().uri,
+        "file:///elsewhere/primary"
+    );
 }
 
 #[test]
@@ -234,7 +238,7 @@ fn secrets_are_read_from_files_and_shown_nowhere() {
         secret,
     )];
     let config = load_with(&text, &env).unwrap();
-    let options = &config.primary.storage_options;
+    let options = &config.primary.location().unwrap().storage_options;
     assert_eq!(options["aws_secret_access_key"].expose_secret(), secret);
     assert_eq!(options["aws_session_token"].expose_secret(), secret);
     assert_eq!(

@@ -255,7 +255,9 @@ mod tests {
         })
         .unwrap();
         let sessions = Sessions::new(config.cache);
-        let store = Store::connect(&config.primary, &sessions).await.unwrap();
+        let store = Store::connect(config.primary.location().unwrap(), &sessions)
+            .await
+            .unwrap();
         (folder, store)
     }
 

@@ -15,15 +15,24 @@ use super::api::refuse;
 use crate::{
     config::Live,
     domain::Result,
+    node::Nodes,
     operate::{Reloader, Watchers},
     proto::v1 as pb,
     router::Router,
 };
 
-/// ClusterService: it is about this process.
+/// What a server is made of: connections of its own, and other nodes.
+#[derive(Clone)]
+pub struct Places {
+    /// `None` where the primary is another node.
+    pub router: Option<Arc<Router>>,
+    pub nodes: Arc<Nodes>,
+}
+
+/// ClusterService: it is about this process, whatever else is forwarded.
 #[derive(Clone)]
 pub struct Cluster {
-    router: Arc<Router>,
+    places: Places,
     live: Live,
     reloader: Arc<Reloader>,
     watchers: Watchers,
@@ -32,14 +41,9 @@ pub struct Cluster {
 
 impl Cluster {
     /// The service of one server.
-    pub fn new(
-        router: Arc<Router>,
-        live: Live,
-        reloader: Arc<Reloader>,
-        watchers: Watchers,
-    ) -> Self {
+    pub fn new(places: Places, live: Live, reloader: Arc<Reloader>, watchers: Watchers) -> Self {
         Self {
-            router,
+            places,
             live,
             reloader,
             watchers,

@@ -106,7 +106,9 @@ mod tests {
         })
         .unwrap();
         let sessions = Sessions::new(config.cache);
-        let store = Store::connect(&config.primary, &sessions).await.unwrap();
+        let store = Store::connect(config.primary.location().unwrap(), &sessions)
+            .await
+            .unwrap();
         let table = TableName::parse("t").unwrap();
         let first = Incarnation::fresh();
         let at = |incarnation, version| Position {

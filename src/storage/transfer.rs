@@ -169,7 +169,9 @@ mod tests {
         .unwrap();
         let sessions = Sessions::new(config.cache);
         Places {
-            from: Store::connect(&config.primary, &sessions).await.unwrap(),
+            from: Store::connect(config.primary.location().unwrap(), &sessions)
+                .await
+                .unwrap(),
             to: Store::connect(&config.replicas[0], &sessions)
                 .await
                 .unwrap(),

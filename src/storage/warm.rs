@@ -102,7 +102,9 @@ mod tests {
         })
         .unwrap();
         let sessions = Sessions::new(config.cache);
-        let store = Store::connect(&config.primary, &sessions).await.unwrap();
+        let store = Store::connect(config.primary.location().unwrap(), &sessions)
+            .await
+            .unwrap();
         let name = TableName::parse("t").unwrap();
         let batch = rows(0);
         let handle = store

@@ -20,7 +20,7 @@ pub use load::{
 };
 pub use record::{
     attempt, cache_bytes, connection_share, connection_state, copy_finished, ejected, file_copied,
-    freshness_waited, hedged, prune_failed, pruned, read_finished, replica_diverged,
+    freshness_waited, hedged, nodes, prune_failed, pruned, read_finished, replica_diverged,
     replication_lag, retried, routed, search_finished, shadow_read, shadow_took, table_gone,
     table_rows, version_published, write_repeated,
 };
@@ -56,6 +56,7 @@ pub(crate) const READ_SECONDS: &str = "lancegate_connection_read_seconds";
 pub(crate) const FRESHNESS_WAITS: &str = "lancegate_freshness_waits_total";
 pub(crate) const FRESHNESS_WAIT_SECONDS: &str = "lancegate_freshness_wait_seconds";
 pub(crate) const CONNECTION_UP: &str = "lancegate_connection_up";
+pub(crate) const NODES: &str = "lancegate_nodes";
 
 // Shadow reads.
 pub(crate) const SHADOW_READS: &str = "lancegate_shadow_reads_total";
@@ -206,6 +207,10 @@ fn describe_routing() {
         "Time that the clients' reads took with which they were compared."
     );
     describe_gauge!(CONNECTION_UP, "1 if a connection can be used, 0 if not.");
+    describe_gauge!(
+        NODES,
+        "Other nodes behind a connection of the configuration, by state: connecting, up or down."
+    );
 }
 
 fn describe_attempts() {

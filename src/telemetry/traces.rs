@@ -6,8 +6,8 @@ use std::{env, sync::LazyLock, time::Duration};
 use http::HeaderMap;
 use opentelemetry::{
     Context, KeyValue,
-    propagation::{Extractor, TextMapCompositePropagator, TextMapPropagator},
-    trace::TracerProvider as _,
+    propagation::{Extractor, Injector, TextMapCompositePropagator, TextMapPropagator},
+    trace::{TraceContextExt, TracerProvider as _},
 };
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter};
 use opentelemetry_sdk::{
@@ -16,6 +16,7 @@ use opentelemetry_sdk::{
     trace::SdkTracerProvider,
 };
 use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
 /// How long the end of the process waits for the last spans to be taken.
@@ -144,6 +145,29 @@ pub fn parent(headers: &HeaderMap) -> Option<Context> {
         return None;
     }
     Some(PROPAGATOR.extract_with_context(&Context::new(), &Headers(headers)))
+}
+
+/// Makes the span of this request the parent of what follows from `headers`. Where
+/// spans are not exported, the caller's stays it.
+pub fn continue_in(headers: &mut HeaderMap) {
+    let context = tracing::Span::current().context();
+    if context.span().span_context().is_valid() {
+        PROPAGATOR.inject_context(&context, &mut HeadersMut(headers));
+    }
+}
+
+struct HeadersMut<'a>(&'a mut HeaderMap);
+
+impl Injector for HeadersMut<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        let name = http::HeaderName::from_bytes(key.as_bytes());
+        // An empty value is one that there is not, such as baggage.
+        if let (Ok(name), Ok(value)) = (name, http::HeaderValue::try_from(value))
+            && !value.is_empty()
+        {
+            self.0.insert(name, value);
+        }
+    }
 }
 
 struct Headers<'a>(&'a HeaderMap);

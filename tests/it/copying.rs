@@ -271,7 +271,7 @@ async fn a_shared_replica_reads_the_primarys_own_files() {
     let folder = TempDir::new().unwrap();
     let mut config = settings(folder.path(), 1);
     config.replicas[0].mode = ReplicaMode::Shared;
-    config.replicas[0].uri = config.primary.uri.clone();
+    config.replicas[0].uri = config.primary.location().unwrap().uri.clone();
     let mut server = TestServer::start_with(folder, config).await;
     server.table_of("t", ipc(&small(0, 10))).await;
     insert(&mut server, 10).await;

@@ -156,7 +156,7 @@ async fn the_primary_is_not_crushed_by_lag() {
     ];
     let (mut server, written) = left_behind(&settings).await;
     let table = TableName::parse("t").unwrap();
-    let router = Arc::clone(server.app.router());
+    let router = Arc::clone(server.app.router().unwrap());
     let newest = router.primary().connection().catalog().position(&table);
     let options = ReadOptions {
         freshness: domain::Freshness::Bounded(Bounds {

@@ -62,7 +62,7 @@ async fn reads(server: &mut TestServer, count: usize) -> (BTreeMap<String, usize
 }
 
 fn facts(server: &TestServer, name: &str) -> MemberFacts {
-    let facts = server.app.router().pool().facts(Instant::now());
+    let facts = server.app.router().unwrap().pool().facts(Instant::now());
     facts.into_iter().find(|f| &*f.name == name).expect("it")
 }
 

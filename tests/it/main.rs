@@ -16,6 +16,7 @@ mod hidden;
 mod killed;
 mod lifecycle;
 mod mirrored;
+mod nodes;
 mod overload;
 mod process;
 mod processes;

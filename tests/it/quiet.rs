@@ -52,7 +52,7 @@ async fn an_eventual_read_is_routed_without_io() {
     let mut server = TestServer::start_with(folder, config).await;
     server.table_of("t", ipc(&small(0, 10))).await;
     let table = TableName::parse("t").unwrap();
-    let router = server.app.router();
+    let router = server.app.router().unwrap();
     let newest = router.primary().connection().catalog().position(&table);
     let bounds = |position, as_of| {
         Freshness::Bounded(Bounds {

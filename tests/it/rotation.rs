@@ -36,6 +36,7 @@ async fn all_ready(server: &TestServer) {
         let facts = server
             .app
             .router()
+            .unwrap()
             .pool()
             .facts(tokio::time::Instant::now());
         facts.iter().all(|f| f.standing == pool::Standing::Ready)
@@ -215,6 +216,7 @@ async fn what_runs_on_a_drained_replica_is_finished_or_waited_for() {
         let facts = server
             .app
             .router()
+            .unwrap()
             .pool()
             .facts(tokio::time::Instant::now());
         facts[0].in_flight

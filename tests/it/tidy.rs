@@ -57,11 +57,28 @@ const EDGES: &[(&str, &[&str])] = &[
             "config",
             "proto",
             "telemetry",
+            "node",
+        ],
+    ),
+    ("node", &["pool", "domain", "config", "proto", "telemetry"]),
+    (
+        "gateway",
+        &[
+            "service",
+            "node",
+            "pool",
+            "wire",
+            "domain",
+            "config",
+            "proto",
+            "telemetry",
         ],
     ),
     (
         "app",
         &[
+            "gateway",
+            "node",
             "service",
             "operate",
             "router",

@@ -11,7 +11,7 @@ use crate::config::{
     units::{ByteSize, DurationText},
 };
 
-/// A LanceDB location that answers reads.
+/// What answers reads: a LanceDB location, or other lancegate nodes.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Replica {
@@ -21,7 +21,9 @@ pub(in crate::config) struct Replica {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// A path (relative to the working directory), or a file, s3, s3+ddb, gs or
-    /// az URI.
+    /// az URI. Or other lancegate nodes: grpc://host:port is one,
+    /// grpc+dns://name:port is one at each address of the name, and
+    /// grpc+file:///path one on each line of a file that is watched.
     #[schemars(required, with = "String")]
     pub uri: Option<String>,
     /// Who brings data there. managed: this server. external: something else, and

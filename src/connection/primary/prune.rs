@@ -198,7 +198,9 @@ mod tests {
         })
         .unwrap();
         let sessions = Sessions::new(config.cache);
-        let store = Store::connect(&config.primary, &sessions).await.unwrap();
+        let store = Store::connect(config.primary.location().unwrap(), &sessions)
+            .await
+            .unwrap();
         let name = TableName::parse("t").unwrap();
         let column = arrow::datatypes::Field::new("x", arrow::datatypes::DataType::Int32, true);
         let schema = Arc::new(arrow::datatypes::Schema::new(vec![column]));

@@ -16,7 +16,12 @@ impl Cluster {
         request: &pb::RebuildReplicaRequest,
     ) -> Result<Vec<pb::RebuiltTable>> {
         let named = |c: &&Arc<Connection>| **c.name() == *request.replica;
-        let replica = self.router.replicas().iter().find(named).ok_or_else(|| {
+        let router = self.places.router.as_ref();
+        let router = router.ok_or_else(|| Error::Precondition {
+            reason: "NOT_MANAGED",
+            message: "this server copies to no replicas: the primary is another node".into(),
+        })?;
+        let replica = router.replicas().iter().find(named).ok_or_else(|| {
             Error::invalid(
                 "replica",
                 "is no replica of this server; GetTopology names them",
@@ -29,7 +34,7 @@ impl Cluster {
             });
         }
         let mut tables: Vec<TableName> = if request.table.is_empty() {
-            let all = self.router.primary().connection().catalog().all();
+            let all = router.primary().connection().catalog().all();
             all.keys().cloned().collect()
         } else {
             vec![TableName::parse(&request.table)?]

@@ -10,8 +10,10 @@ use crate::{
         Role, TableName,
         view::{ConnectionState, Lag},
     },
+    node::Node,
     pool::{MemberFacts, Pool, Standing},
     proto::v1 as pb,
+    router::Router,
     service::cluster::Cluster,
     wire,
 };
@@ -38,12 +40,16 @@ impl Cluster {
 
     /// The pools whose members are connections.
     pub(super) fn pools(&self) -> impl Iterator<Item = &Pool> {
-        std::iter::once(self.router.pool())
+        let router = self.places.router.iter().map(|router| router.pool());
+        router.chain([self.places.nodes.pool()])
     }
 
     fn connections(&self) -> Vec<pb::ConnectionStatus> {
-        let connections = self.router.connections();
-        let mut connections: Vec<_> = connections.map(|c| self.status_of(c)).collect();
+        let router = self.places.router.iter();
+        let embedded = router.flat_map(|r| r.connections().map(|c| status_of(r, c)));
+        let nodes = self.places.nodes.all();
+        let nodes = nodes.iter().map(|node| node_status(node));
+        let mut connections: Vec<_> = embedded.chain(nodes).collect();
         let now = Instant::now();
         for pool in self.pools() {
             let zone = pool.settings().balance.zone.clone();
@@ -56,58 +62,90 @@ impl Cluster {
         }
         connections
     }
+}
 
-    fn status_of(&self, connection: &Connection) -> pb::ConnectionStatus {
-        let primary = self.router.primary();
-        let status = connection.status();
-        let mut tables = BTreeMap::new();
-        for (table, entry) in connection.catalog().all().iter() {
-            let version = entry.snapshot.version();
-            let lag = primary.lag(table, &entry.snapshot.position());
-            tables.insert(table.clone(), position(table, version, lag));
-        }
-        // What the primary has and this connection lacks is behind by all of it.
-        for (table, entry) in primary.connection().catalog().all().iter() {
-            tables.entry(table.clone()).or_insert_with(|| {
-                let lag = Lag {
-                    versions: entry.snapshot.version(),
-                    age: primary.ahead_for(table, 0).unwrap_or(Duration::ZERO),
-                };
-                position(table, 0, lag)
-            });
-        }
-        for (table, error) in connection.table_errors() {
-            tables
-                .entry(table.clone())
-                .or_insert_with(|| position(&table, 0, Lag::default()))
-                .last_error = error;
-        }
-        let tables: Vec<pb::TablePosition> = tables.into_values().collect();
-        pb::ConnectionStatus {
-            name: connection.name().to_string(),
-            role: wire::served::role(connection.role()) as i32,
-            state: state(status.state) as i32,
-            state_since: Some(status.since.into()),
-            lag_versions: tables.iter().map(|t| t.lag_versions).max().unwrap_or(0),
-            lag: tables
-                .iter()
-                .filter_map(|t| t.lag)
-                .max_by_key(|d| (d.seconds, d.nanos)),
-            tables,
-            last_error: status
-                .last_error
-                .as_ref()
-                .map_or_else(String::new, |(text, _)| text.clone()),
-            last_error_at: status.last_error.as_ref().map(|(_, at)| (*at).into()),
-            reads_total: connection.reads(),
-            // The last one to answer.
-            tier: match connection.role() {
-                Role::Primary => PRIMARY_TIER,
-                Role::Replica | Role::Shadow => 0,
-            },
-            ..Default::default()
-        }
+fn status_of(router: &Router, connection: &Connection) -> pb::ConnectionStatus {
+    let primary = router.primary();
+    let status = connection.status();
+    let mut tables = BTreeMap::new();
+    for (table, entry) in connection.catalog().all().iter() {
+        let version = entry.snapshot.version();
+        let lag = primary.lag(table, &entry.snapshot.position());
+        tables.insert(table.clone(), position(table, version, lag));
     }
+    // What the primary has and this connection lacks is behind by all of it.
+    for (table, entry) in primary.connection().catalog().all().iter() {
+        tables.entry(table.clone()).or_insert_with(|| {
+            let lag = Lag {
+                versions: entry.snapshot.version(),
+                age: primary.ahead_for(table, 0).unwrap_or(Duration::ZERO),
+            };
+            position(table, 0, lag)
+        });
+    }
+    for (table, error) in connection.table_errors() {
+        tables
+            .entry(table.clone())
+            .or_insert_with(|| position(&table, 0, Lag::default()))
+            .last_error = error;
+    }
+    let tables: Vec<pb::TablePosition> = tables.into_values().collect();
+    pb::ConnectionStatus {
+        name: connection.name().to_string(),
+        role: wire::served::role(connection.role()) as i32,
+        state: state(status.state) as i32,
+        state_since: Some(status.since.into()),
+        lag_versions: most_versions(&tables),
+        lag: most_time(&tables),
+        tables,
+        last_error: status
+            .last_error
+            .as_ref()
+            .map_or_else(String::new, |(text, _)| text.clone()),
+        last_error_at: status.last_error.as_ref().map(|(_, at)| (*at).into()),
+        reads_total: connection.reads(),
+        tier: tier(connection.role()),
+        ..Default::default()
+    }
+}
+
+/// A node, as its probes found it.
+fn node_status(node: &Node) -> pb::ConnectionStatus {
+    let status = node.status();
+    pb::ConnectionStatus {
+        name: node.name().to_string(),
+        role: wire::served::role(node.role()) as i32,
+        state: state(status.state) as i32,
+        state_since: Some(status.since.into()),
+        lag_versions: most_versions(&status.tables),
+        lag: most_time(&status.tables),
+        tables: status.tables.clone(),
+        last_error: status
+            .last_error
+            .as_ref()
+            .map_or_else(String::new, |(text, _)| text.clone()),
+        last_error_at: status.last_error.as_ref().map(|(_, at)| (*at).into()),
+        reads_total: node.reads(),
+        tier: tier(node.role()),
+        ..Default::default()
+    }
+}
+
+/// The primary is the last one to answer.
+fn tier(role: Role) -> u32 {
+    match role {
+        Role::Primary => PRIMARY_TIER,
+        Role::Replica | Role::Shadow => 0,
+    }
+}
+
+fn most_versions(tables: &[pb::TablePosition]) -> u64 {
+    tables.iter().map(|t| t.lag_versions).max().unwrap_or(0)
+}
+
+fn most_time(tables: &[pb::TablePosition]) -> Option<prost_types::Duration> {
+    let lags = tables.iter().filter_map(|t| t.lag);
+    lags.max_by_key(|d| (d.seconds, d.nanos))
 }
 
 /// Adds how a member takes part in the turn of reads.

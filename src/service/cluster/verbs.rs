@@ -7,10 +7,11 @@ use tokio::time::Instant;
 use crate::{
     connection::Connection,
     domain::{Error, Result},
-    operate,
+    node::Node,
+    operate::{self, Probe},
     pool::Member,
     proto::v1 as pb,
-    service::cluster::Cluster,
+    service::cluster::{Cluster, Places},
     wire,
 };
 
@@ -53,17 +54,22 @@ impl Cluster {
     }
 
     pub(super) async fn probe(&self, name: &str) -> Result<pb::ProbeConnectionResponse> {
-        let mut connections = self.router.connections();
-        let connection = connections.find(|c| **c.name() == *name);
-        let connection: &Arc<Connection> = connection.ok_or_else(|| {
-            Error::invalid(
-                "connection",
-                "is no connection of this server; GetTopology names them",
-            )
-        })?;
-        let outcome = operate::probe(connection).await;
-        // The task that watches it looks at once, too, and writes down what it finds.
-        connection.ask_for_a_look();
+        let outcome = match (self.connection(name), self.node(name)) {
+            (Some(connection), _) => {
+                let outcome = operate::probe(connection).await;
+                // The task that watches it looks at once, too, and writes down what it
+                // finds.
+                connection.ask_for_a_look();
+                outcome
+            }
+            (None, Some(node)) => self.probe_node(&node).await,
+            (None, None) => {
+                return Err(Error::invalid(
+                    "connection",
+                    "is no connection of this server; GetTopology names them",
+                ));
+            }
+        };
         Ok(pb::ProbeConnectionResponse {
             ok: outcome.ok,
             detail: outcome.detail,
@@ -72,13 +78,42 @@ impl Cluster {
         })
     }
 
+    fn connection(&self, name: &str) -> Option<&Arc<Connection>> {
+        let router = self.places.router.as_ref()?;
+        router.connections().find(|c| **c.name() == *name)
+    }
+
+    fn node(&self, name: &str) -> Option<Arc<Node>> {
+        let all = self.places.nodes.all();
+        all.into_iter().find(|node| **node.name() == *name)
+    }
+
+    /// Asks a node, as the task that watches it does.
+    async fn probe_node(&self, node: &Arc<Node>) -> Probe {
+        let began = Instant::now();
+        let outcome = self.places.nodes.check(node).await;
+        Probe {
+            ok: outcome.is_ok(),
+            latency: began.elapsed(),
+            detail: outcome.map_or_else(|error| error, |()| "read from the node".into()),
+        }
+    }
+
+    /// The name of the primary, wherever it is.
+    fn primary(&self) -> Option<Arc<str>> {
+        let Places { router, nodes } = &self.places;
+        let here = router.as_ref().map(|r| r.primary().connection().name());
+        here.or_else(|| nodes.primary().map(|node| node.name()))
+            .cloned()
+    }
+
     /// Orders something of a member; answers how its connection is then.
     fn order(
         &self,
         name: &str,
         order: impl FnOnce(&Member) -> Result<()>,
     ) -> Result<Option<pb::ConnectionStatus>> {
-        if **self.router.primary().connection().name() == *name {
+        if self.primary().is_some_and(|primary| *primary == *name) {
             return Err(Error::Precondition {
                 reason: "PRIMARY_TAKES_NO_TURN",
                 message: format!(

@@ -70,6 +70,16 @@ impl RequestFacts {
         self.0.bounds.load(Ordering::Relaxed)
     }
 
+    /// Which node answered a request that was forwarded, and how it got there.
+    /// `version` is 0 where no table is concerned.
+    pub fn forwarded(&self, connection: &str, route: &str, version: u64) {
+        self.0.connection.get_or_init(|| connection.into());
+        self.0.route.get_or_init(|| route.to_owned());
+        if version != 0 {
+            self.0.version.get_or_init(|| version);
+        }
+    }
+
     pub(super) fn get_table(&self) -> Option<&str> {
         self.0.table.get().map(String::as_str)
     }

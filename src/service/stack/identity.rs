@@ -58,8 +58,10 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
         let id = request_id(request.headers());
+        // For whoever it is forwarded to.
+        request.headers_mut().insert(REQUEST_ID, id.clone());
         // Probes come every few seconds; a trace of each would only be in the way.
         let span = if is_health(&request) {
             Span::none()

@@ -11,7 +11,7 @@ use metrics::{Histogram, counter, gauge, histogram};
 
 use super::{
     ATTEMPTS, CACHE_BYTES, CONNECTION_UP, COPIED_BYTES, COPIED_FILES, COPIES, COPY_SECONDS,
-    DIVERGED, EJECTIONS, FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, HEDGES, PRUNE_ERRORS,
+    DIVERGED, EJECTIONS, FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, HEDGES, NODES, PRUNE_ERRORS,
     PRUNED_BYTES, PRUNED_VERSIONS, PUBLISHED, READ_SECONDS, READS, REPEATED_WRITES, RETRIES,
     ROUTED, SHADOW_READS, SHADOW_SECONDS, SHADOWED_SECONDS, SHARE,
     handles::{ByName, Outcomes},
@@ -222,6 +222,12 @@ pub fn shadow_took(shadow: Duration, client: Duration) {
 pub fn connection_state(connection: &str, role: &'static str, up: bool) {
     gauge!(CONNECTION_UP, "connection" => connection.to_owned(), "role" => role)
         .set(f64::from(u8::from(up)));
+}
+
+/// How many nodes there are behind a connection of the configuration in one state, by
+/// the word of `ConnectionState::as_str`.
+pub fn nodes(connection: &str, state: &'static str, count: usize) {
+    gauge!(NODES, "connection" => connection.to_owned(), "state" => state).set(count as f64);
 }
 
 /// The copy of one table version ended.

@@ -1,0 +1,16 @@
+//! Other lancegate nodes: how they are found, reached and watched. Nothing here
+//! knows what is asked of them; [`crate::gateway`] sends them the requests.
+
+mod channels;
+mod discovery;
+mod nodes;
+mod probe;
+mod remote;
+
+pub use channels::{OnChannel, SendError};
+pub use nodes::{Nodes, Within};
+pub use remote::{Answer, Node, NodeStatus};
+
+/// Metadata of requests: the processes that a request has passed through, so that
+/// it never passes through one twice.
+pub const VIA: &str = "x-lancegate-via";
