@@ -127,7 +127,11 @@ fn command(folder: &Path, subcommand: &str, broken: Broken) -> Command {
     match broken {
         Broken::Nothing => &mut command,
         Broken::IgnoreTokens => command.env("LANCEGATE_FAILPOINT", "ignore-tokens"),
-        Broken::ManifestFirst => command.env("LANCEGATE_FAILPOINT", "manifest-first"),
+        // Another replica would answer instead.
+        Broken::ManifestFirst => command
+            .env("LANCEGATE_FAILPOINT", "manifest-first")
+            .env("LANCEGATE_RETRIES__MAX_ATTEMPTS", "1")
+            .env("LANCEGATE_OUTLIER__ENABLED", "false"),
     };
     command
 }
