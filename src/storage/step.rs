@@ -31,7 +31,7 @@ pub(super) struct Step {
 
 enum First {
     /// Keeps the transaction and commits nothing.
-    Capture(Mutex<Option<Transaction>>),
+    Capture(Mutex<Option<Box<Transaction>>>),
     /// Commits unless a request id is recorded already.
     LookFor(LookFor),
 }
@@ -80,7 +80,10 @@ impl Step {
     /// The transaction that was kept.
     pub(super) fn captured(&self) -> Option<Transaction> {
         match &self.first {
-            First::Capture(kept) => kept.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            First::Capture(kept) => {
+                let kept = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+                kept.map(|transaction| *transaction)
+            }
             First::LookFor(_) => None,
         }
     }
@@ -137,7 +140,7 @@ impl CommitHandler for Step {
     ) -> Result<ManifestLocation, CommitError> {
         match &self.first {
             First::Capture(kept) => {
-                *kept.lock().unwrap_or_else(PoisonError::into_inner) = transaction;
+                *kept.lock().unwrap_or_else(PoisonError::into_inner) = transaction.map(Box::new);
                 return Err(lance::Error::internal("kept for later").into());
             }
             First::LookFor(look) => {
