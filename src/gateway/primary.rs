@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::Response;
 use tokio::time::{Instant, sleep};
-use tonic::{Code, Status, body::Body};
+use tonic::{Code, body::Body};
 
 use super::{
     Gateway,
@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// the primary said that it did nothing, or said nothing.
 pub(super) async fn ask(gateway: &Gateway, node: &Arc<Node>, call: &Call) -> Response<Body> {
     let may_repeat = call.peek.has_id || !call.method.changes;
-    let mut retry = 0;
+    let (mut retry, mut in_doubt) = (0, false);
     loop {
         let detour = Detour {
             retry,
@@ -44,6 +44,8 @@ pub(super) async fn ask(gateway: &Gateway, node: &Arc<Node>, call: &Call) -> Res
             Err(failure) => failure,
         };
         retry += 1;
+        // A repeat that was not taken says nothing of the call before it.
+        in_doubt |= failure.in_doubt;
         let pause = failure.pushback.unwrap_or(PAUSE * retry);
         let in_time = |at: Instant| {
             let deadline = call.parts.extensions.get::<Deadline>();
@@ -56,7 +58,7 @@ pub(super) async fn ask(gateway: &Gateway, node: &Arc<Node>, call: &Call) -> Res
             && now.checked_add(pause).is_some_and(in_time)
             && gateway.nodes.pool().budgets().retries.withdraw(now);
         if !another {
-            return told(call, *failure);
+            return told(call, *failure, in_doubt);
         }
         sleep(pause).await;
     }
@@ -68,7 +70,10 @@ pub(super) async fn stream(node: &Arc<Node>, call: &Call, body: Body) -> Respons
     let way = way(node, Detour::default());
     match call.ask_with(&way, body, Box::new(|_| ())).await {
         Ok(answer) => answer,
-        Err(failure) => told(call, *failure),
+        Err(failure) => {
+            let in_doubt = failure.in_doubt;
+            told(call, *failure, in_doubt)
+        }
     }
 }
 
@@ -82,15 +87,9 @@ fn way(node: &Arc<Node>, detour: Detour) -> Way<'_> {
 
 /// What the client is told of a failure. Of a change that may have been made
 /// nobody may think that it was not.
-fn told(call: &Call, failure: Failure) -> Response<Body> {
-    if failure.in_doubt && call.method.changes {
-        return unknown().into_http();
+fn told(call: &Call, failure: Failure, in_doubt: bool) -> Response<Body> {
+    if in_doubt && call.method.changes && failure.code == Code::Unavailable {
+        return status(&Error::OutcomeUnknown).into_http();
     }
     failure.response
-}
-
-fn unknown() -> Status {
-    status(&Error::OutcomeUnknown(
-        "the connection to the primary was lost before it answered; look whether it was done, or repeat the call with the same request_id if it had one".into(),
-    ))
 }

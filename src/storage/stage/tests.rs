@@ -43,7 +43,10 @@ fn location(folder: &std::path::Path) -> (Location, Sessions) {
         ..Sources::default()
     })
     .unwrap();
-    (config.primary, Sessions::new(config.cache))
+    (
+        config.primary.location().unwrap().clone(),
+        Sessions::new(config.cache),
+    )
 }
 
 /// A store as a process of its own has it.
