@@ -1,6 +1,6 @@
 # What a developer does, one word each. CARGO_TARGET_DIR is honoured.
 .DEFAULT_GOAL := help
-# Which benchmark `make bench` runs: compare, hop, replication or routing.
+# Which benchmark `make bench` runs: compare, hop, overload, replication or routing.
 BENCH ?= compare
 .PHONY: help run test test-external bench lint fmt build release clean
 
@@ -18,7 +18,7 @@ test-external: ## Run real clients and tools (Python, Go, grpcurl, promtool, ...
 	@scripts/setup.sh
 	@tests/external/run.sh
 
-bench: ## Compare with LanceDB in process and a web app (BENCH=hop, replication, routing: others)
+bench: ## Compare with LanceDB in process and a web app (BENCH=hop, overload, replication, routing: others)
 	@scripts/setup.sh
 	cargo bench --locked --bench $(BENCH)
 

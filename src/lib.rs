@@ -1,11 +1,14 @@
 //! lancegate: a gRPC read-replica router and server for LanceDB.
 //!
 //! The folders follow a request: [`service`] decodes it with [`wire`] into
-//! [`domain`] values, [`router`] chooses a [`connection`] with what [`pool`] knows of it, and [`storage`], the
-//! only folder that names LanceDB, does the work. [`replication`] keeps the
-//! replicas true. [`operate`] does what an operator orders. [`app`] builds, starts and stops everything.
+//! [`domain`] values, [`router`] chooses a [`connection`] with what [`pool`] knows of
+//! it, and [`storage`], the only folder that names LanceDB, does the work.
+//! [`admission`] decides who may begin; [`replication`] keeps the replicas true;
+//! [`operate`] does what an operator orders. [`app`] builds, starts and stops
+//! everything.
 //! ARCHITECTURE.md states which folder may use which.
 
+pub mod admission;
 pub mod app;
 pub mod cli;
 pub mod config;

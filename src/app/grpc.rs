@@ -1,6 +1,6 @@
 //! The gRPC server: the services, their codecs, and the stack around them.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use futures::TryStreamExt;
 use http_body_util::BodyExt;
@@ -26,7 +26,12 @@ use crate::{
             write_service_server::WriteServiceServer,
         },
     },
-    service::{api::Api, cluster::Cluster, health::HealthReporter, stack},
+    service::{
+        api::Api,
+        cluster::Cluster,
+        health::HealthReporter,
+        stack::{self, Door},
+    },
 };
 
 /// How often an idle connection is asked whether it is still there, so that
@@ -67,6 +72,7 @@ pub(super) struct Services {
 /// Builds the server. It runs until `go_away`, then drains.
 pub(super) fn server(
     services: Services,
+    door: Arc<Door>,
     health: &HealthReporter,
     server: &config::Server,
     live: &Live,
@@ -121,7 +127,7 @@ pub(super) fn server(
         .with_nodelay(Some(true))
         .map_ok(Lingering::new);
     let serving = Server::builder()
-        .layer(stack::stack(live))
+        .layer(stack::stack(live, door))
         .layer(MapRequestLayer::new(compress_in_kind))
         .layer(MapRequestLayer::new(tell_resets))
         // Innermost: what is forwarded went through all that is asked of a request.

@@ -9,6 +9,7 @@ use crate::{
     connection::{Connection, Events, Primary},
     domain::Role,
     router::Router,
+    service::{shadow::Shadow, stack::Door},
     storage::Sessions,
 };
 
@@ -24,7 +25,13 @@ pub(super) fn start(
     let connect = |role, location| Arc::new(Connection::new(role, location, events.clone()));
     let replicas: Vec<_> = config
         .replicas_to_serve()
-        .map(|location| connect(Role::Replica, location))
+        .map(|location| {
+            let role = match location.in_rotation {
+                true => Role::Replica,
+                false => Role::Shadow,
+            };
+            connect(role, location)
+        })
         .collect();
     // Also where another process copies to them.
     let managed = config.replicas.iter().zip(&replicas);
@@ -58,4 +65,17 @@ pub(super) fn start(
         tasks.stop(),
     ));
     Some(router)
+}
+
+/// What runs reads a second time, on a connection of this process.
+pub(super) fn shadow(
+    config: &Config,
+    router: Option<&Router>,
+    door: &Arc<Door>,
+) -> Option<Arc<Shadow>> {
+    let shadow = config.shadow.clone()?;
+    let mut connections = router?.connections();
+    let target = connections.find(|c| **c.name() == *shadow.connection)?;
+    let (target, door) = (Arc::clone(target), Arc::clone(door));
+    Some(Arc::new(Shadow::new(shadow, target, door, &config.limits)))
 }

@@ -31,6 +31,8 @@ use crate::{
         api::Api,
         cluster::{Cluster, Places},
         health::HealthReporter,
+        shadow::Shadow,
+        stack::Door,
     },
     telemetry::{
         http::{self, HttpState},
@@ -102,6 +104,8 @@ pub struct App {
     grpc_address: SocketAddr,
     http_address: SocketAddr,
     router: Option<Arc<Router>>,
+    door: Arc<Door>,
+    shadow: Option<Arc<Shadow>>,
     health: HealthReporter,
     live: Live,
     reloader: Arc<Reloader>,
@@ -150,7 +154,9 @@ impl App {
         let (upkeep, stop_upkeep) = (recorder.clone(), tasks.stop());
         tasks.spawn(async move { upkeep.run_upkeep(stop_upkeep).await });
 
-        let heeds = heeds(router.as_ref(), &nodes);
+        let door = Door::new(&config.admission, config.limits.max_concurrent_requests);
+        let shadow = local::shadow(&config, router.as_deref(), &door);
+        let heeds = heeds(router.as_ref(), &nodes, &door);
         let reloader = Arc::new(Reloader::new(live.clone(), origin, heeds));
         let gateway = match nodes.is_empty() {
             true => None,
@@ -160,6 +166,7 @@ impl App {
             api: router.clone().map(|router| Api {
                 router,
                 live: live.clone(),
+                shadow: shadow.clone(),
             }),
             cluster: Cluster::new(
                 Places {
@@ -185,6 +192,7 @@ impl App {
         });
         let server = grpc::server(
             services,
+            Arc::clone(&door),
             &health,
             &config.server,
             &live,
@@ -203,6 +211,8 @@ impl App {
             grpc_address,
             http_address,
             router,
+            door,
+            shadow,
             health,
             live,
             reloader,
@@ -227,6 +237,16 @@ impl App {
     /// another node.
     pub fn router(&self) -> Option<&Arc<Router>> {
         self.router.as_ref()
+    }
+
+    /// Where requests come in, for what runs in the same process.
+    pub fn door(&self) -> &Arc<Door> {
+        &self.door
+    }
+
+    /// The reads that are run a second time, where there are any.
+    pub fn shadow(&self) -> Option<&Arc<Shadow>> {
+        self.shadow.as_ref()
     }
 
     /// Whether a service is ready.
@@ -269,18 +289,23 @@ fn known_nodes(config: &Config, live: &Live, router: Option<&Router>) -> Nodes {
 
 /// The weight of the replicas of this process together, if it has some.
 fn weight_together(config: &Config) -> Option<u32> {
-    let weights = config.replicas.iter().map(|replica| replica.weight);
+    let in_rotation = config.replicas.iter().filter(|replica| replica.in_rotation);
+    let weights = in_rotation.map(|replica| replica.weight);
     weights.reduce(u32::saturating_add)
 }
 
 /// Who hears of a new configuration without reading it.
-fn heeds(router: Option<&Arc<Router>>, nodes: &Arc<Nodes>) -> Vec<Heed> {
+fn heeds(router: Option<&Arc<Router>>, nodes: &Arc<Nodes>, door: &Arc<Door>) -> Vec<Heed> {
     let mut heeds: Vec<Heed> = Vec::new();
     if let Some(router) = router.cloned() {
         heeds.push(Box::new(move |old, new| {
             operate::heed(router.pool(), old, new);
         }));
     }
+    let door = Arc::clone(door);
+    heeds.push(Box::new(move |_, new| {
+        door.set(&new.admission, new.limits.max_concurrent_requests);
+    }));
     let nodes = Arc::clone(nodes);
     heeds.push(Box::new(move |old, new| {
         operate::heed(nodes.pool(), old, new);

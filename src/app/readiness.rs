@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{connection::Events, node::Nodes, router::Router, service::health::HealthReporter};
+use crate::{
+    connection::Events, domain::Role, node::Nodes, router::Router, service::health::HealthReporter,
+};
 
 /// The services that reads need.
 pub const SEARCH: &str = "lancegate.v1.SearchService";
@@ -28,7 +30,7 @@ pub(super) struct Serving {
 impl Serving {
     fn reads(&self) -> bool {
         let mut local = self.router.iter().flat_map(|r| r.connections());
-        local.any(|c| c.serves()) || self.nodes.serve_reads()
+        local.any(|c| c.serves() && c.role() != Role::Shadow) || self.nodes.serve_reads()
     }
 
     fn writes(&self) -> bool {

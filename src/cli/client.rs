@@ -113,6 +113,7 @@ pub(super) fn role(role: i32) -> &'static str {
     match v1::Role::try_from(role) {
         Ok(v1::Role::Primary) => Role::Primary.as_str(),
         Ok(v1::Role::Replica) => Role::Replica.as_str(),
+        Ok(v1::Role::Shadow) => Role::Shadow.as_str(),
         _ => "unknown",
     }
 }

@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     Cache, Config, Health, Limits, Logging, Metrics, Server, Shutdown,
+    admission::admission,
     checks::{Zero, bytes, duration},
     connections::{Connections, connections},
     fault::Faults,
@@ -17,6 +18,7 @@ use super::{
     replication::replication,
     retention::retention,
     sessions::sessions,
+    shadow::shadow,
     units::ByteSize,
     writes::writes,
 };
@@ -33,6 +35,7 @@ pub(super) fn build_and_validate(
 ) -> Option<Config> {
     let server = server(&raw.server, faults);
     let limits = limits(&raw.limits, faults);
+    let admission = admission(&raw.admission, &limits, faults);
     let shutdown = Shutdown {
         grace: duration(faults, "shutdown.grace", &raw.shutdown.grace, Zero::Allowed),
         drain: duration(faults, "shutdown.drain", &raw.shutdown.drain, Zero::Allowed),
@@ -62,6 +65,7 @@ pub(super) fn build_and_validate(
     };
     let logging = logging(&raw.logging, faults);
 
+    let shadow = shadow(&raw.shadow, connections.as_ref(), faults);
     let Connections {
         primary,
         replicas,
@@ -75,6 +79,7 @@ pub(super) fn build_and_validate(
     Some(Config {
         server: server?,
         limits,
+        admission,
         shutdown,
         primary,
         replicas,
@@ -86,6 +91,7 @@ pub(super) fn build_and_validate(
         retention,
         freshness,
         sessions,
+        shadow,
         pool,
         writes,
         health,

@@ -23,6 +23,15 @@ pub(super) struct Connections {
     pub nodes: Vec<NodeReplica>,
 }
 
+impl Connections {
+    /// Whether this process opens a location of that name.
+    pub(super) fn opens(&self, name: &str) -> bool {
+        let primary = self.primary.location();
+        let mut all = self.replicas.iter().chain(primary);
+        all.any(|location| location.name == name)
+    }
+}
+
 /// A connection of either kind.
 enum Place {
     Embedded(Location),
@@ -74,6 +83,7 @@ pub(super) fn connections(
             name: primary.name.as_ref(),
             uri: primary.uri.as_ref(),
             mode: ReplicaMode::Managed,
+            in_rotation: true,
             weight: 1,
             zone: "",
             storage_options: &primary.storage_options,
@@ -90,6 +100,7 @@ pub(super) fn connections(
                 name: replica.name.as_ref(),
                 uri: replica.uri.as_ref(),
                 mode: replica.mode,
+                in_rotation: replica.in_rotation,
                 weight: replica.weight,
                 zone: &replica.zone,
                 storage_options: &replica.storage_options,
@@ -149,6 +160,7 @@ struct Written<'a> {
     name: Option<&'a String>,
     uri: Option<&'a String>,
     mode: ReplicaMode,
+    in_rotation: bool,
     weight: u32,
     zone: &'a str,
     storage_options: &'a BTreeMap<String, raw::StorageOption>,
@@ -167,6 +179,7 @@ fn embedded_default(
         name: Some(name.into()),
         uri: place(name),
         mode: ReplicaMode::Managed,
+        in_rotation: true,
         weight: 1,
         zone: String::new(),
         storage_options: BTreeMap::new(),
@@ -192,6 +205,10 @@ fn place(path: &str, default_name: String, raw: Written<'_>, faults: &mut Faults
             let problem = "is for locations that this process opens, and uri is a node";
             faults.push(format!("{path}.mode"), problem);
         }
+        if !raw.in_rotation {
+            let problem = "is for locations that this process opens, and uri is a node";
+            faults.push(format!("{path}.in_rotation"), problem);
+        }
         if !raw.storage_options.is_empty() {
             let problem = "are for locations that this process opens, and uri is a node";
             faults.push(format!("{path}.storage_options"), problem);
@@ -216,6 +233,7 @@ fn place(path: &str, default_name: String, raw: Written<'_>, faults: &mut Faults
         name,
         uri,
         mode: raw.mode,
+        in_rotation: raw.in_rotation,
         weight: raw.weight,
         zone,
         storage_options,

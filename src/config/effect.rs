@@ -12,6 +12,12 @@ pub enum Effect {
 
 /// What is read anew by each request or round, or handed on by a reload.
 const LIVE: &[&str] = &[
+    "admission.adaptive",
+    "admission.initial_concurrent_requests",
+    "admission.latency_tolerance",
+    "admission.max_queued",
+    "admission.max_wait",
+    "admission.min_concurrent_requests",
     "balance.policy",
     "balance.zone",
     "freshness.default",
@@ -65,6 +71,7 @@ const LIVE: &[&str] = &[
 /// caches, connections and what copies between them.
 #[cfg(test)]
 const RESTART: &[&str] = &[
+    "admission.max_answer_bytes",
     "cache.index_bytes",
     "cache.metadata_bytes",
     "logging.format",
@@ -78,6 +85,7 @@ const RESTART: &[&str] = &[
     "primary.name",
     "primary.storage_options.*",
     "primary.uri",
+    "replicas[].in_rotation",
     "replicas[].mode",
     "replicas[].name",
     "replicas[].storage_options.*",
@@ -102,6 +110,11 @@ const RESTART: &[&str] = &[
     "server.grpc_address",
     "server.http_address",
     "server.reflection",
+    "shadow.connection",
+    "shadow.max_in_flight",
+    "shadow.share",
+    "shadow.timeout",
+    "shadow.tolerance",
     "writes.max_request_ids",
     "writes.request_id_ttl",
 ];

@@ -6,6 +6,7 @@
 //! out what does not fit, [`build`] checks the meaning of the rest. All faults
 //! found on the way are reported together.
 
+mod admission;
 mod build;
 mod checks;
 mod connections;
@@ -23,6 +24,7 @@ mod render;
 mod replication;
 mod retention;
 mod sessions;
+mod shadow;
 mod sources;
 mod structure;
 #[cfg(test)]
@@ -30,6 +32,7 @@ mod tests;
 mod units;
 mod writes;
 
+pub use admission::Admission;
 pub use diff::{Change, diff};
 pub use effect::Effect;
 pub use fault::{ConfigErrors, Fault};
@@ -41,6 +44,7 @@ pub use raw::schema;
 pub use replication::{OnDivergence, ReplicaMode, Replication, Verify};
 pub use retention::{Keep, Retention};
 pub use sessions::Sessions;
+pub use shadow::Shadow;
 pub use sources::{Sources, load};
 pub use units::parse_bytes;
 pub use writes::Writes;
@@ -55,6 +59,7 @@ use secrecy::SecretString;
 pub struct Config {
     pub server: Server,
     pub limits: Limits,
+    pub admission: Admission,
     pub shutdown: Shutdown,
     pub primary: Primary,
     /// Those of this process, read in turn, in this order.
@@ -65,6 +70,8 @@ pub struct Config {
     pub retention: Retention,
     pub freshness: Freshness,
     pub sessions: Sessions,
+    /// `None`: no read is run a second time.
+    pub shadow: Option<Shadow>,
     /// `[balance]`, `[outlier]`, `[retries]` and `[hedging]`.
     pub pool: Pool,
     pub writes: Writes,
@@ -107,7 +114,7 @@ pub struct Server {
 /// What one request, or all of them together, may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Requests being worked on at once; more are shed with RESOURCE_EXHAUSTED.
+    /// Requests being worked on at once, whatever [`Admission`] finds.
     pub max_concurrent_requests: usize,
     /// The longest deadline; requests without one get this one.
     pub max_deadline: Duration,
@@ -151,6 +158,8 @@ pub struct Location {
     pub uri: String,
     /// Who brings data there. The primary's is `Managed`, and says nothing.
     pub mode: ReplicaMode,
+    /// Whether clients' reads go there.
+    pub in_rotation: bool,
     /// Its share of the reads, against the others'; at least 1.
     pub weight: u32,
     /// Where it is, for [`Balance::zone`].

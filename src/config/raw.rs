@@ -12,18 +12,22 @@ use super::{
     units::{ByteSize, DurationText},
 };
 
+mod admission;
 mod nodes;
 mod pool;
 mod replication;
 mod retention;
 mod sessions;
+mod shadow;
 mod writes;
 
+pub(super) use admission::Admission;
 pub(super) use nodes::Nodes;
 pub(super) use pool::{Balance, Hedging, Outlier, Retries};
 pub(super) use replication::{Replica, Replication};
 pub(super) use retention::{Retention, TableRetention};
 pub(super) use sessions::Sessions;
+pub(super) use shadow::Shadow;
 pub(super) use writes::Writes;
 
 /// Configuration of a lancegate server. Unknown keys are errors. Every key can
@@ -36,6 +40,7 @@ pub(super) use writes::Writes;
 pub(super) struct Raw {
     pub server: Server,
     pub limits: Limits,
+    pub admission: Admission,
     pub shutdown: Shutdown,
     /// The connection that takes every write: a LanceDB location, or another
     /// lancegate node. With neither primary nor replicas given:
@@ -53,6 +58,7 @@ pub(super) struct Raw {
     pub retention: Retention,
     pub freshness: Freshness,
     pub sessions: Sessions,
+    pub shadow: Shadow,
     pub balance: Balance,
     pub outlier: Outlier,
     pub retries: Retries,
@@ -92,7 +98,8 @@ impl Default for Server {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Limits {
-    /// Requests being worked on at once. More are refused with RESOURCE_EXHAUSTED.
+    /// Requests being worked on at once, whatever [admission] finds. More wait, or
+    /// are refused with RESOURCE_EXHAUSTED.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_concurrent_requests: usize,
     /// The longest deadline. Requests without a deadline get this one.

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Config, Location, NodePrimary, NodeReplica, Primary, ReplicaMode, freshness::raw_freshness, raw,
+    Config, Location, NodePrimary, NodeReplica, Primary, ReplicaMode, freshness::raw_freshness,
+    raw, shadow::raw_shadow,
 };
 
 impl Config {
@@ -24,6 +25,7 @@ impl Config {
                 reflection: self.server.reflection,
             },
             limits: self.raw_limits(),
+            admission: self.admission.to_raw(),
             shutdown: raw::Shutdown {
                 grace: self.shutdown.grace.into(),
                 drain: self.shutdown.drain.into(),
@@ -35,6 +37,7 @@ impl Config {
             freshness: raw_freshness(&self.freshness),
             sessions: self.sessions.to_raw(),
             nodes: self.nodes.settings.to_raw(),
+            shadow: raw_shadow(self.shadow.as_ref()),
             balance: self.pool.raw_balance(),
             outlier: self.pool.raw_outlier(),
             retries: self.pool.raw_retries(),
@@ -101,6 +104,7 @@ fn raw_node(node: &NodeReplica) -> raw::Replica {
         name: Some(node.name.clone()),
         uri: Some(node.discovery.to_uri()),
         mode: ReplicaMode::default(),
+        in_rotation: true,
         weight: node.weight,
         zone: node.zone.clone().unwrap_or_default(),
         storage_options: BTreeMap::new(),
@@ -120,6 +124,7 @@ fn raw_replica(location: &Location) -> raw::Replica {
         name: Some(location.name.clone()),
         uri: Some(location.uri.clone()),
         mode: location.mode,
+        in_rotation: location.in_rotation,
         weight: location.weight,
         zone: location.zone.clone().unwrap_or_default(),
         storage_options: raw_options(location),

@@ -218,6 +218,11 @@ fn typed(node: Option<&Value>, text: &str) -> Value {
         .and_then(Value::as_str);
     let parsed = match kind {
         Some("integer") => text.trim().parse::<i64>().ok().map(Value::from),
+        // Infinities are no JSON: they stay text, and are refused as such.
+        Some("number") => text.trim().parse::<f64>().ok().and_then(|number| {
+            let number = serde_json::Number::from_f64(number)?;
+            Some(Value::Number(number))
+        }),
         Some("boolean") => text.trim().parse::<bool>().ok().map(Value::from),
         _ => None,
     };

@@ -171,6 +171,10 @@ fn expected(node: &Value) -> String {
             (Some(least), None) => format!("a whole number of at least {least}"),
             _ => "a whole number".into(),
         },
+        Some("number") => match (node.get("minimum"), node.get("maximum")) {
+            (Some(least), Some(most)) => format!("a number from {least} to {most}"),
+            _ => "a number".into(),
+        },
         Some("boolean") => "true or false".into(),
         Some("string") => "text (in quotes)".into(),
         Some("array") => "a list of tables".into(),

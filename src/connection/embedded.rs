@@ -176,7 +176,7 @@ impl Connection {
         let identity = identity.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let origin = match self.role {
             Role::Primary => identity.clone(),
-            Role::Replica => match objects.get(REPLICA_OF).await {
+            Role::Replica | Role::Shadow => match objects.get(REPLICA_OF).await {
                 Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
                 // An empty location, which replication is about to claim.
                 Err(ObjectError::NotFound(_)) => None,

@@ -81,6 +81,14 @@ pub enum Error {
     /// The server has too much to do.
     #[error("the server is overloaded: {0}")]
     Overloaded(String),
+    /// The server has too much to do to begin, or to send, this one. `cause` is a
+    /// word of few.
+    #[error("the server is overloaded: {message}")]
+    Shed {
+        cause: &'static str,
+        message: &'static str,
+        retry_after: Duration,
+    },
     /// A message or an answer is over a limit.
     #[error("{0}")]
     TooLarge(String),

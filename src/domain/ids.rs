@@ -52,6 +52,8 @@ pub enum Role {
     Primary,
     /// Answers reads.
     Replica,
+    /// Is a replica, and answers no client: only shadow reads.
+    Shadow,
 }
 
 impl Role {
@@ -60,6 +62,7 @@ impl Role {
         match self {
             Role::Primary => "primary",
             Role::Replica => "replica",
+            Role::Shadow => "shadow",
         }
     }
 }

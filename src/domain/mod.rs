@@ -1,5 +1,6 @@
 //! Plain values: what is asked, what is known, what was decided. No I/O here.
 
+pub mod answers;
 pub mod error;
 pub mod filter;
 pub mod freshness;
@@ -13,6 +14,7 @@ pub mod table;
 pub mod token;
 pub mod view;
 
+pub use answers::{Difference, DifferenceKind, Hit, Verdict};
 pub use error::{Error, Resource, Result, Violation};
 pub use filter::{Filter, Scalar};
 pub use freshness::{Bounds, Freshness, Need};

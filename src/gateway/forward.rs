@@ -19,8 +19,11 @@ use crate::{
     domain::view::{Detour, Policy},
     node::{Answer, Node, SendError},
     proto::v1 as pb,
-    service::stack::{Deadline, RequestFacts},
-    wire::served::{CONNECTION, ROUTE, VERSION},
+    service::stack::{AnswerHold, Deadline, RequestFacts},
+    wire::{
+        served::{CONNECTION, ROUTE, VERSION},
+        status::status,
+    },
 };
 
 /// Bytes of an answer that are waited for before the first of them is sent on: up
@@ -151,9 +154,9 @@ impl Call {
         let lost = |error: SendError| {
             way.node.note_error(&error.to_string());
             let in_doubt = matches!(error, SendError::Lost(_));
-            let status = unreachable(name, &error);
+            let told = unreachable(name, &error);
             Box::new(Failure::of(
-                status,
+                told,
                 Verdict::Elsewhere { blame: true },
                 in_doubt,
             ))
@@ -180,8 +183,8 @@ impl Call {
                 at_end(code);
                 return Ok(head.map(|()| Body::default()));
             }
-            let status = head.headers().clone();
-            return Err(self.failed(code, &status, head.map(|()| Body::default())));
+            let headers = head.headers().clone();
+            return Err(self.failed(code, &headers, head.map(|()| Body::default())));
         }
         let most = match self.method.sort {
             Sort::ReadStream => 1,
@@ -197,6 +200,13 @@ impl Call {
                 response.headers_mut().extend(trailers.clone());
                 return Err(self.failed(code, trailers, response));
             }
+        }
+        // Of a longer answer the rest is not held: the client's pace is the node's.
+        let held = start.data.iter().map(Bytes::len).sum();
+        let hold = self.parts.extensions.get::<AnswerHold>();
+        if let Some(Err(error)) = hold.map(|hold| hold.is(held)) {
+            let status = status(&error);
+            return Err(Box::new(Failure::of(status, Verdict::Final, false)));
         }
         let tag = self.tell(way, &mut head);
         let begun = Begun {

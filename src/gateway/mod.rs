@@ -36,7 +36,10 @@ use crate::{
     node::{Nodes, VIA},
     proto::v1 as pb,
     service::stack::RequestFacts,
-    wire::status::status,
+    wire::{
+        freshness::{MIN_READ_VERSION, MIN_TIMESTAMP, MIN_VERSION, TOKEN},
+        status::status,
+    },
 };
 
 /// What decides where a request goes, and sends it there.
@@ -155,13 +158,24 @@ impl Gateway {
     }
 }
 
-/// Tells the access log which table it is about.
+/// Tells the access log which table it is about, and the gate whether its time may be
+/// spent waiting for a version.
 fn note(call: &Call) {
-    if let Some(facts) = call.parts.extensions.get::<RequestFacts>()
-        // What is no table name may be anything: it is not logged.
-        && TableName::parse(&call.peek.table).is_ok()
-    {
+    let Some(facts) = call.parts.extensions.get::<RequestFacts>() else {
+        return;
+    };
+    // What is no table name may be anything: it is not logged.
+    if TableName::parse(&call.peek.table).is_ok() {
         facts.table(&call.peek.table);
+    }
+    let bounds = [TOKEN, MIN_VERSION, MIN_READ_VERSION, MIN_TIMESTAMP];
+    let has_bounds = || {
+        bounds
+            .iter()
+            .any(|name| call.parts.headers.contains_key(*name))
+    };
+    if call.peek.asks != Asks::Nothing || !call.peek.is_known || has_bounds() {
+        facts.bounds();
     }
 }
 

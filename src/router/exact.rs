@@ -8,7 +8,7 @@ use super::{Router, choose::primary_only, fresh::Chosen, missing::unless_gone};
 use crate::{
     connection::Connection,
     domain::{
-        Error, Position, Resource, Result, TableName,
+        Error, Position, Resource, Result, Role, TableName,
         table::VersionRef,
         view::{ConnectionState, Detour, Policy, Route},
     },
@@ -29,7 +29,9 @@ impl Router {
     ) -> Result<Chosen<'_>> {
         for index in self.in_turn(ask) {
             let replica = &self.replicas()[index];
-            if !tried.contains(&(index + 1))
+            // Out of rotation are those that only shadow reads go to.
+            if replica.role() == Role::Replica
+                && !tried.contains(&(index + 1))
                 && let Some(snapshot) = self.of_replica(replica, table, version).await
             {
                 return Ok(chosen(index + 1, replica, snapshot));

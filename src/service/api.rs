@@ -7,12 +7,15 @@ use std::{
 
 use tonic::{Extensions, Response, Status, metadata::MetadataMap};
 
-use super::stack::{Deadline, RequestFacts};
+use super::{
+    shadow::Shadow,
+    stack::{AnswerHold, Deadline, RequestFacts},
+};
 use crate::{
     config::{Limits, Live},
     connection::Lane,
     domain::{
-        Error, Result, TableName,
+        Bounds, Error, Freshness, Result, TableName,
         view::{Lag, Served},
     },
     proto::v1 as pb,
@@ -30,6 +33,8 @@ pub struct Api {
     pub router: Arc<Router>,
     /// What is configured, for requests that begin now.
     pub live: Live,
+    /// Where there are shadow reads.
+    pub shadow: Option<Arc<Shadow>>,
 }
 
 /// A message with who served it, which is answered as metadata too.
@@ -110,6 +115,7 @@ pub(super) fn answer<A, M: prost::Message>(
 ) -> std::result::Result<Response<M>, Status> {
     let built = outcome.and_then(|(answer, served)| {
         let message = build(answer, wire::served::served(table, &served))?;
+        AnswerHold::of(extensions).is(message.encoded_len())?;
         Ok((message, served))
     });
     match built {
@@ -153,6 +159,11 @@ impl Api {
             self.router.token_key().as_ref(),
             SystemTime::now(),
         )?;
+        if freshness != Freshness::Bounded(Bounds::NONE)
+            && let Some(facts) = extensions.get::<RequestFacts>()
+        {
+            facts.bounds();
+        }
         Ok(ReadOptions {
             freshness,
             wait: configured.wait.min(time_left(extensions, &config.limits)),

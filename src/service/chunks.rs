@@ -10,8 +10,12 @@ use tonic::Status;
 use crate::{
     domain::Result,
     proto::v1 as pb,
+    service::stack::AnswerHold,
     storage::Batches,
-    wire::{ipc_chunk::IpcChunker, status::status},
+    wire::{
+        ipc_chunk::{IpcChunker, MAX_CHUNK},
+        status::status,
+    },
 };
 
 struct State {
@@ -20,14 +24,20 @@ struct State {
     chunker: Option<IpcChunker>,
     ready: VecDeque<Bytes>,
     served: Option<pb::Served>,
+    hold: AnswerHold,
 }
 
 /// The messages of a SearchStream. The first one says who answered.
 pub(super) fn chunks(
     batches: Batches,
     served: pb::Served,
+    hold: AnswerHold,
 ) -> impl Stream<Item = std::result::Result<pb::SearchStreamResponse, Status>> {
-    let state = Starting { batches, served };
+    let state = Starting {
+        batches,
+        served,
+        hold,
+    };
     stream::once(async move { state.start().map_err(|e| status(&e)) })
         .map_ok(|state| {
             stream::try_unfold(state, |mut state| async move {
@@ -44,6 +54,7 @@ pub(super) fn chunks(
 struct Starting {
     batches: Batches,
     served: pb::Served,
+    hold: AnswerHold,
 }
 
 impl Starting {
@@ -53,12 +64,15 @@ impl Starting {
             batches: self.batches,
             ready: VecDeque::new(),
             served: Some(self.served),
+            hold: self.hold,
         })
     }
 }
 
 impl State {
     async fn next(&mut self) -> Result<Option<pb::SearchStreamResponse>> {
+        // Asked for because the client has taken the last one.
+        self.hold.next_part(MAX_CHUNK).await;
         while self.ready.is_empty() {
             let Some(chunker) = &mut self.chunker else {
                 return Ok(None);

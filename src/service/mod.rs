@@ -8,6 +8,7 @@ pub mod health;
 mod import;
 mod once;
 mod search;
+pub mod shadow;
 pub mod stack;
 mod table;
 mod write;

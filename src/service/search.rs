@@ -1,5 +1,6 @@
 //! SearchService: reads.
 
+mod again;
 mod run;
 mod sessions;
 
@@ -14,6 +15,7 @@ use tonic::{Request, Response, Status};
 use super::{
     api::{Api, Call, answer, refuse, reply},
     chunks::chunks,
+    stack::AnswerHold,
 };
 use crate::{
     domain::{Error, Resource, Result, TableName},
@@ -41,13 +43,18 @@ impl pb::search_service_server::SearchService for Api {
             message,
         } = request.into();
         let began = Instant::now();
+        let again = self.choose_again(&message);
         let outcome = async {
             let asked = message.freshness;
             let options = self.read_options(&message.table, asked, &metadata, &extensions)?;
-            self.run_search(&message.table, message.query, &options)
+            let hold = AnswerHold::of(&extensions);
+            self.run_search(&message.table, message.query, &options, hold)
                 .await
         }
         .await;
+        if let (Some(again), Ok((rows, served))) = (again, &outcome) {
+            self.run_again(again, rows, served, began.elapsed(), &extensions);
+        }
         count_search(&message.table, outcome.as_ref().err(), began.elapsed());
         answer(&extensions, &message.table, outcome, |rows, served| {
             Ok(pb::SearchResponse {
@@ -80,8 +87,9 @@ impl pb::search_service_server::SearchService for Api {
         count_search(&message.table, opened.as_ref().err(), began.elapsed());
         match opened {
             Ok((batches, served)) => {
+                let hold = AnswerHold::of(&extensions);
                 let first = wire::served::served(&message.table, &served);
-                let stream: Self::SearchStreamStream = Box::pin(chunks(batches, first));
+                let stream: Self::SearchStreamStream = Box::pin(chunks(batches, first, hold));
                 Ok(reply(&extensions, &message.table, &served, stream))
             }
             Err(error) => Err(refuse(&extensions, &message.table, &error)),
@@ -101,7 +109,8 @@ impl pb::search_service_server::SearchService for Api {
         let asked = message.freshness.clone();
         let outcome = async {
             let options = self.read_options(&table, asked, &metadata, &extensions)?;
-            self.run_scan(message, &options).await
+            let hold = AnswerHold::of(&extensions);
+            self.run_scan(message, &options, hold).await
         }
         .await;
         answer(&extensions, &table, outcome, |(rows, next), served| {
@@ -127,7 +136,8 @@ impl pb::search_service_server::SearchService for Api {
         let asked = message.freshness.clone();
         let outcome = async {
             let options = self.read_options(&table, asked, &metadata, &extensions)?;
-            self.run_get(message, &options).await
+            let hold = AnswerHold::of(&extensions);
+            self.run_get(message, &options, hold).await
         }
         .await;
         answer(&extensions, &table, outcome, |rows, served| {

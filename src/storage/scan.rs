@@ -80,13 +80,14 @@ impl Snapshot {
     }
 
     /// The rows whose values of the key columns are among `keys`, in the order
-    /// of the keys.
+    /// of the keys. `count` is told the bytes of each batch, and may refuse.
     pub async fn get(
         &self,
         keys: &RecordBatch,
         columns: Option<&[String]>,
         with_row_id: bool,
         max_bytes: usize,
+        count: impl FnMut(usize) -> Result<()>,
     ) -> Result<Rows> {
         self.check_columns(columns)?;
         let schema = keys.schema();
@@ -103,7 +104,11 @@ impl Snapshot {
         if with_row_id {
             query = query.with_row_id();
         }
-        let found = self.run(&query, None).await?.collect(max_bytes).await?;
+        let found = self
+            .run(&query, None)
+            .await?
+            .collect_with(max_bytes, count)
+            .await?;
         let rows = in_key_order(&found, keys, &names)?;
         let Some(columns) = columns else {
             return Ok(rows);

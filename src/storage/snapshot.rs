@@ -107,15 +107,26 @@ impl Batches {
     }
 
     /// Waits for all of them, or until they are more than `max_bytes`.
-    pub async fn collect(mut self, max_bytes: usize) -> Result<Rows> {
+    pub async fn collect(self, max_bytes: usize) -> Result<Rows> {
+        self.collect_with(max_bytes, |_| Ok(())).await
+    }
+
+    /// The same. `count` is told the bytes of each batch, and may refuse.
+    pub async fn collect_with(
+        mut self,
+        max_bytes: usize,
+        mut count: impl FnMut(usize) -> Result<()>,
+    ) -> Result<Rows> {
         let (mut batches, mut bytes) = (Vec::new(), 0usize);
         while let Some(batch) = self.stream.try_next().await? {
-            bytes = bytes.saturating_add(size_of(&batch)?);
+            let size = size_of(&batch)?;
+            bytes = bytes.saturating_add(size);
             if bytes > max_bytes {
                 return Err(Error::TooLarge(format!(
                     "the answer is larger than {max_bytes} bytes: ask for fewer rows or columns, or use SearchStream"
                 )));
             }
+            count(size)?;
             batches.push(batch);
         }
         Ok(Rows {

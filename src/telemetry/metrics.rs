@@ -5,6 +5,7 @@ mod config;
 mod grpc;
 mod handles;
 mod labels;
+mod load;
 mod record;
 mod recorder;
 mod rollup;
@@ -13,11 +14,15 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 pub use config::{config_loaded, config_reloaded};
 pub use grpc::{Call, code_name, method};
+pub use load::{
+    answer_bytes, concurrency_limit, queue_waited, request_shed, requests_in_flight,
+    requests_queued,
+};
 pub use record::{
     attempt, cache_bytes, connection_share, connection_state, copy_finished, ejected, file_copied,
     freshness_waited, hedged, nodes, prune_failed, pruned, read_finished, replica_diverged,
-    replication_lag, request_shed, requests_in_flight, retried, routed, search_finished,
-    table_gone, table_rows, version_published, write_repeated,
+    replication_lag, retried, routed, search_finished, shadow_read, shadow_took, table_gone,
+    table_rows, version_published, write_repeated,
 };
 pub use recorder::{MetricsError, Recorder, install};
 
@@ -53,6 +58,11 @@ pub(crate) const FRESHNESS_WAIT_SECONDS: &str = "lancegate_freshness_wait_second
 pub(crate) const CONNECTION_UP: &str = "lancegate_connection_up";
 pub(crate) const NODES: &str = "lancegate_nodes";
 
+// Shadow reads.
+pub(crate) const SHADOW_READS: &str = "lancegate_shadow_reads_total";
+pub(crate) const SHADOW_SECONDS: &str = "lancegate_shadow_read_seconds";
+pub(crate) const SHADOWED_SECONDS: &str = "lancegate_shadowed_read_seconds";
+
 // What hides a fault.
 pub(crate) const ATTEMPTS: &str = "lancegate_read_attempts_total";
 pub(crate) const RETRIES: &str = "lancegate_read_retries_total";
@@ -75,6 +85,10 @@ pub(crate) const PRUNE_ERRORS: &str = "lancegate_prune_errors_total";
 
 // The server itself.
 pub(crate) const CACHE_BYTES: &str = "lancegate_cache_bytes";
+pub(crate) const ANSWER_BYTES: &str = "lancegate_answer_bytes";
+pub(crate) const CONCURRENCY_LIMIT: &str = "lancegate_concurrency_limit";
+pub(crate) const QUEUED: &str = "lancegate_requests_queued";
+pub(crate) const QUEUE_SECONDS: &str = "lancegate_queue_wait_seconds";
 pub(crate) const IN_FLIGHT: &str = "lancegate_requests_in_flight";
 pub(crate) const SHED: &str = "lancegate_requests_shed_total";
 pub(crate) const CONFIG_RELOADS: &str = "lancegate_config_reloads_total";
@@ -94,10 +108,30 @@ fn describe() {
         Unit::Bytes,
         "Bytes held by a cache of LanceDB."
     );
+    describe_admission();
+    describe_gauge!(BUILD_INFO, "Always 1; the labels say what runs.");
+}
+
+fn describe_admission() {
     describe_gauge!(IN_FLIGHT, "Requests being worked on.");
+    describe_gauge!(
+        CONCURRENCY_LIMIT,
+        "Reads that may be worked on at once, as found by how long they take."
+    );
+    describe_gauge!(QUEUED, "Requests that wait to be worked on.");
+    describe_histogram!(
+        QUEUE_SECONDS,
+        Unit::Seconds,
+        "Time that requests waited which could not begin at once."
+    );
     describe_counter!(
         SHED,
-        "Requests refused because too many were being worked on."
+        "Requests refused by the load, by reason: queue_full, too_long, waited, deadline or answer_bytes."
+    );
+    describe_gauge!(
+        ANSWER_BYTES,
+        Unit::Bytes,
+        "Memory that is set aside for answers being made or sent."
     );
     describe_counter!(
         CONFIG_RELOADS,
@@ -112,7 +146,6 @@ fn describe() {
         Unit::Seconds,
         "When a configuration that could be used was read last, since 1970."
     );
-    describe_gauge!(BUILD_INFO, "Always 1; the labels say what runs.");
 }
 
 fn describe_grpc() {
@@ -158,6 +191,20 @@ fn describe_routing() {
         FRESHNESS_WAIT_SECONDS,
         Unit::Seconds,
         "Time that such reads waited."
+    );
+    describe_counter!(
+        SHADOW_READS,
+        "Searches run a second time, by outcome: same, order, rows, distance, error or skipped."
+    );
+    describe_histogram!(
+        SHADOW_SECONDS,
+        Unit::Seconds,
+        "Time that shadow reads took which were compared."
+    );
+    describe_histogram!(
+        SHADOWED_SECONDS,
+        Unit::Seconds,
+        "Time that the clients' reads took with which they were compared."
     );
     describe_gauge!(CONNECTION_UP, "1 if a connection can be used, 0 if not.");
     describe_gauge!(

@@ -47,6 +47,7 @@ pub fn role(role: Role) -> pb::Role {
     match role {
         Role::Primary => pb::Role::Primary,
         Role::Replica => pb::Role::Replica,
+        Role::Shadow => pb::Role::Shadow,
     }
 }
 

@@ -1,14 +1,20 @@
 //! The one table from errors to gRPC statuses, with their details (AIP-193).
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashMap, time::Duration};
 
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::domain::{Error, Violation};
 
 /// `domain` of every `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "lancegate";
+
+/// Tells clients of gRPC's own retries when to try again (gRFC A6).
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// Most field violations in one status.
 const MAX_VIOLATIONS: usize = 20;
@@ -85,6 +91,13 @@ pub fn status(error: &Error) -> Status {
             details.add_quota_failure_violation("server", &message);
             details.set_retry_info(Some(OVERLOAD_RETRY));
         }
+        Error::Shed {
+            cause, retry_after, ..
+        } => {
+            info(&mut details, "OVERLOADED", [("cause", (*cause).to_owned())]);
+            details.add_quota_failure_violation("server", &message);
+            details.set_retry_info(Some(*retry_after));
+        }
         Error::TooLarge(_) => {
             info(&mut details, "TOO_LARGE", []);
             details.add_quota_failure_violation("message", &message);
@@ -106,7 +119,17 @@ pub fn status(error: &Error) -> Status {
             return Status::with_error_details(code(error), INTERNAL, details);
         }
     }
-    Status::with_error_details(code(error), message, details)
+    let pushback = match code(error) {
+        Code::ResourceExhausted => details.retry_info().and_then(|info| info.retry_delay),
+        _ => None,
+    };
+    let mut status = Status::with_error_details(code(error), message, details);
+    if let Some(delay) = pushback {
+        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let metadata = status.metadata_mut();
+        metadata.insert(PUSHBACK, MetadataValue::from(millis));
+    }
+    status
 }
 
 /// The code of an error, alone.
@@ -118,7 +141,7 @@ pub fn code(error: &Error) -> Code {
         Error::Conflict(_) => Code::Aborted,
         Error::Precondition { .. } | Error::Refused { .. } => Code::FailedPrecondition,
         Error::Unavailable { .. } => Code::Unavailable,
-        Error::Overloaded(_) | Error::TooLarge(_) => Code::ResourceExhausted,
+        Error::Overloaded(_) | Error::Shed { .. } | Error::TooLarge(_) => Code::ResourceExhausted,
         Error::Deadline(_) => Code::DeadlineExceeded,
         Error::Unsupported(_) => Code::Unimplemented,
         Error::OutcomeUnknown => Code::Unknown,
@@ -171,184 +194,4 @@ fn cut(text: &str) -> String {
     let mut short = text[..end].to_owned();
     short.push(ellipsis);
     short
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::Resource;
-
-    fn violation(text: &str) -> Violation {
-        Violation {
-            field: text.into(),
-            description: text.into(),
-        }
-    }
-
-    fn all(text: &str) -> Vec<(Error, Code, &'static str)> {
-        let t = || text.to_owned();
-        let name = || text.to_owned();
-        vec![
-            (
-                Error::invalid(t(), t()),
-                Code::InvalidArgument,
-                "INVALID_REQUEST",
-            ),
-            (
-                Error::not_found(Resource::Table, name()),
-                Code::NotFound,
-                "TABLE_NOT_FOUND",
-            ),
-            (
-                Error::AlreadyExists {
-                    kind: Resource::Tag,
-                    name: name(),
-                },
-                Code::AlreadyExists,
-                "TAG_ALREADY_EXISTS",
-            ),
-            (Error::Conflict(t()), Code::Aborted, "COMMIT_CONFLICT"),
-            (
-                Error::Precondition {
-                    reason: "FENCED",
-                    message: t(),
-                },
-                Code::FailedPrecondition,
-                "FENCED",
-            ),
-            (
-                Error::Refused {
-                    reason: "NEEDS_RESTART",
-                    message: t(),
-                    violations: vec![violation(text); 100],
-                },
-                Code::FailedPrecondition,
-                "NEEDS_RESTART",
-            ),
-            (
-                Error::Unavailable {
-                    reason: "NO_CONNECTION",
-                    message: t(),
-                    retry_after: Duration::from_millis(250),
-                },
-                Code::Unavailable,
-                "NO_CONNECTION",
-            ),
-            (
-                Error::Overloaded(t()),
-                Code::ResourceExhausted,
-                "OVERLOADED",
-            ),
-            (Error::TooLarge(t()), Code::ResourceExhausted, "TOO_LARGE"),
-            (
-                Error::Deadline(Duration::from_secs(2)),
-                Code::DeadlineExceeded,
-                "DEADLINE_EXCEEDED",
-            ),
-            (
-                Error::Unsupported(t()),
-                Code::Unimplemented,
-                "NOT_SUPPORTED",
-            ),
-            (Error::OutcomeUnknown, Code::Unknown, "OUTCOME_UNKNOWN"),
-            (
-                Error::RequestIdReused,
-                Code::InvalidArgument,
-                "REQUEST_ID_REUSED",
-            ),
-            (Error::Corrupt(t()), Code::DataLoss, "DATA_DAMAGED"),
-            (Error::Internal(t()), Code::Internal, "INTERNAL"),
-        ]
-    }
-
-    /// Bytes of the headers that carry a status.
-    fn header_bytes(status: Status) -> usize {
-        let headers = status.into_http::<()>().headers().clone();
-        headers
-            .iter()
-            .map(|(k, v)| k.as_str().len() + v.len())
-            .sum()
-    }
-
-    #[test]
-    fn each_error_has_its_code_and_reason() {
-        for (error, code, reason) in all("something") {
-            let status = status(&error);
-            assert_eq!(status.code(), code, "{error:?}");
-            let info = status.get_details_error_info().unwrap();
-            assert_eq!(
-                (info.reason.as_str(), info.domain.as_str()),
-                (reason, "lancegate")
-            );
-        }
-    }
-
-    #[test]
-    fn details_say_what_to_do() {
-        let found = |i: usize| status(&all("packages")[i].0);
-        let violation = &found(0).get_details_bad_request().unwrap().field_violations[0];
-        assert_eq!(violation.field, "packages");
-        let resource = found(1).get_details_resource_info().unwrap();
-        assert_eq!(
-            (
-                resource.resource_type.as_str(),
-                resource.resource_name.as_str()
-            ),
-            ("table", "packages")
-        );
-        assert_eq!(
-            found(4)
-                .get_details_precondition_failure()
-                .unwrap()
-                .violations[0]
-                .r#type,
-            "FENCED"
-        );
-        let settings = found(5).get_details_precondition_failure().unwrap();
-        assert_eq!(settings.violations.len(), MAX_SETTINGS);
-        assert_eq!(settings.violations[0].subject, "packages");
-        assert_eq!(settings.violations[63].description, "and 37 more faults");
-        let retry = found(6).get_details_retry_info().unwrap();
-        assert_eq!(retry.retry_delay, Some(Duration::from_millis(250)));
-        assert!(found(7).get_details_quota_failure().is_some());
-        assert!(found(7).get_details_retry_info().is_some());
-        assert!(found(6).message().contains("packages"));
-    }
-
-    #[test]
-    fn our_faults_are_not_told() {
-        let status = status(&Error::Internal("/var/lib/secret".into()));
-        let sent = format!("{status:?} {:?}", String::from_utf8_lossy(status.details()));
-        assert!(!sent.contains("secret"), "{sent}");
-    }
-
-    #[test]
-    fn statuses_fit_into_headers() {
-        for text in ["x".repeat(100_000), "ä€🦀\n\"".repeat(20_000)] {
-            for (error, ..) in all(&text) {
-                let bytes = header_bytes(status(&error));
-                assert!(bytes < 8_192, "{bytes} bytes");
-            }
-            let many = |n: usize, text: &str| status(&Error::Invalid(vec![violation(text); n]));
-            for n in [20, 21, 200] {
-                let bytes = header_bytes(many(n, &text));
-                assert!(bytes < 8_192, "{n} long violations: {bytes} bytes");
-                let short = many(n, "abc");
-                let shown = short.get_details_bad_request().unwrap().field_violations;
-                assert_eq!(shown.len(), 20);
-                let last = format!("and {} more faults", n - 19);
-                assert_eq!(shown[19].description == last, n > 20, "{:?}", shown[19]);
-            }
-        }
-    }
-
-    #[test]
-    fn texts_are_cut_between_characters() {
-        for length in 290..320 {
-            let text = "a".repeat(length % 5) + &"€".repeat(length);
-            let short = cut(&text);
-            assert!(short.len() <= MAX_TEXT && short.ends_with('…'));
-        }
-        assert_eq!(cut("short"), "short");
-    }
 }

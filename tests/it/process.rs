@@ -31,6 +31,7 @@ pub fn command(folder: &Path, replicas: usize, args: &[&str]) -> Command {
         .env("LANCEGATE_REPLICATION__POLL_INTERVAL", "100ms")
         .env("LANCEGATE_REPLICATION__DELETE_GRACE", "100ms")
         .env("LANCEGATE_HEALTH__PROBE_INTERVAL", "200ms")
+        .env("LANCEGATE_ADMISSION__MAX_WAIT", "1m")
         // A read says what one attempt found: nothing hides a file that is missing.
         .env("LANCEGATE_RETRIES__MAX_ATTEMPTS", "1")
         .env("LANCEGATE_OUTLIER__ENABLED", "false")

@@ -48,6 +48,8 @@ pub fn sources(folder: &Path, replicas: usize, more: &[(&str, &str)]) -> Sources
         ("LANCEGATE_REPLICATION__POLL_INTERVAL", "200ms".to_owned()),
         ("LANCEGATE_REPLICATION__DELETE_GRACE", "100ms".to_owned()),
         ("LANCEGATE_HEALTH__PROBE_INTERVAL", "200ms".to_owned()),
+        // The machine may be slow: waiting is no fault there.
+        ("LANCEGATE_ADMISSION__MAX_WAIT", "1m".to_owned()),
         // A read says what one attempt found, and a pause of a busy machine takes
         // no replica out: the tests of what hides a fault turn it on.
         ("LANCEGATE_RETRIES__MAX_ATTEMPTS", "1".to_owned()),

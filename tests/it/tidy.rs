@@ -11,6 +11,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("config", &["domain"]),
     ("proto", &[]),
+    ("admission", &["domain", "config"]),
     ("telemetry", &["domain", "config", "proto"]),
     ("wire", &["domain", "config", "proto"]),
     ("storage", &["domain", "config"]),
@@ -46,6 +47,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "service",
         &[
             "operate",
+            "admission",
             "router",
             "pool",
             "connection",

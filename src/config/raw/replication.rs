@@ -31,6 +31,10 @@ pub(in crate::config) struct Replica {
     /// primary's own location.
     #[serde(default)]
     pub mode: ReplicaMode,
+    /// Whether clients' reads go there. One that is out of rotation is kept true all
+    /// the same, and can be a target of shadow reads.
+    #[serde(default = "yes")]
+    pub in_rotation: bool,
     /// Its share of the reads, against the weights of the others.
     #[schemars(range(min = 1, max = 1_000))]
     #[serde(default = "one")]
@@ -43,6 +47,10 @@ pub(in crate::config) struct Replica {
     /// from that file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub storage_options: BTreeMap<String, StorageOption>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn one() -> u32 {

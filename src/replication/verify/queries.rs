@@ -7,10 +7,11 @@ use arrow::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::answers::{Hit, Verdict, hits, judge};
+use super::answers::hits;
 use crate::{
     domain::{
-        Error, Result,
+        Error, Hit, Result, Verdict,
+        answers::judge,
         search::{Scan, Search},
     },
     storage::{Rows, Snapshot},
@@ -56,7 +57,7 @@ pub(super) struct Outcome {
 pub(super) fn is_passing(error: &Error) -> bool {
     matches!(
         error,
-        Error::Unavailable { .. } | Error::Overloaded(_) | Error::Deadline(_)
+        Error::Unavailable { .. } | Error::Overloaded(_) | Error::Shed { .. } | Error::Deadline(_)
     )
 }
 
@@ -167,7 +168,7 @@ pub(super) async fn ask(
             let mut verdicts = Vec::with_capacity(replicas.len());
             for replica in replicas {
                 let found = answer(replica, search, vector.clone()).await;
-                verdicts.push(found.map(|found| judge(&expected, &found, search.limit)));
+                verdicts.push(found.map(|found| judge(&expected, &found, search.limit, 0.0)));
             }
             Ok::<_, Error>((number, verdicts))
         })
@@ -188,7 +189,7 @@ impl Outcome {
                 self.ties += 1;
                 None
             }
-            Ok(Verdict::Different(how)) => Some(how),
+            Ok(Verdict::Different(how)) => Some(how.to_string()),
             Err(error) if is_passing(&error) => {
                 self.failure.get_or_insert(error);
                 return;

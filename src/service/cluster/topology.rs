@@ -135,7 +135,7 @@ fn node_status(node: &Node) -> pb::ConnectionStatus {
 fn tier(role: Role) -> u32 {
     match role {
         Role::Primary => PRIMARY_TIER,
-        Role::Replica => 0,
+        Role::Replica | Role::Shadow => 0,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     domain::{Error, Resource, Result, TableName, search::Scan, view::Served},
     proto::v1 as pb,
     router::ReadOptions,
-    service::api::Api,
+    service::{api::Api, stack::AnswerHold},
     storage::{Batches, Rows, Snapshot},
     wire::{
         self,
@@ -23,15 +23,17 @@ impl Api {
         table: &str,
         query: Option<pb::Query>,
         options: &ReadOptions,
+        hold: AnswerHold,
     ) -> Result<(Rows, Served)> {
         let table = TableName::parse(table)?;
         let limits = self.limits();
         let search = wire::query::search(query, &limits)?;
         let (depth, most) = (limits.max_filter_depth, limits.max_response_bytes);
-        let search = &search;
+        let (search, hold) = (&search, &hold);
         self.router
             .read(&table, options, |snapshot| async move {
-                snapshot.search(search, depth).await?.collect(most).await
+                let found = snapshot.search(search, depth).await?;
+                found.collect_with(most, |bytes| hold.add_rows(bytes)).await
             })
             .await
     }
@@ -58,6 +60,7 @@ impl Api {
         &self,
         request: pb::ScanRequest,
         options: &ReadOptions,
+        hold: AnswerHold,
     ) -> Result<((Rows, String), Served)> {
         let table = TableName::parse(&request.table)?;
         let limits = self.limits();
@@ -68,9 +71,16 @@ impl Api {
         let token = PageToken::decode(&request.page_token, print)?;
         let scan = wire::query::scan(request.query, "query", &limits)?;
         let (depth, most) = (limits.max_filter_depth, limits.max_response_bytes);
-        let scan = &scan;
+        let (scan, hold) = (&scan, &hold);
         let page = |snapshot: Arc<Snapshot>, offset| async move {
-            scan_page(&snapshot, scan, offset, size, print, depth, most).await
+            let page = Page {
+                offset,
+                size,
+                print,
+                depth,
+                most,
+            };
+            scan_page(&snapshot, scan, page, hold).await
         };
         let page = &page;
         let Some(token) = token else {
@@ -111,6 +121,7 @@ impl Api {
         &self,
         request: pb::GetRequest,
         options: &ReadOptions,
+        hold: AnswerHold,
     ) -> Result<(Rows, Served)> {
         let table = TableName::parse(&request.table)?;
         let limits = self.limits();
@@ -126,11 +137,13 @@ impl Api {
         let row_id = request.with_row_id;
         let most = limits.max_response_bytes;
         let (keys, key_columns, columns) = (&keys, &key_columns, columns.as_deref());
+        let hold = &hold;
         self.router
             .read(&table, options, |snapshot| async move {
                 let fields = snapshot.key_fields(key_columns)?;
                 let keys = wire::rows::decode_key_batch(keys, fields)?;
-                snapshot.get(&keys, columns, row_id, most).await
+                let counted = |bytes| hold.add_rows(bytes);
+                snapshot.get(&keys, columns, row_id, most, counted).await
             })
             .await
     }
@@ -172,21 +185,34 @@ impl Api {
 /// Most keys of several columns in one Get.
 const MAX_COMPOSITE_KEYS: usize = 500;
 
-/// One page of a scan, and the token of the next one.
-async fn scan_page(
-    snapshot: &Snapshot,
-    scan: &Scan,
+/// Which rows of a scan are a page, and what bounds it.
+struct Page {
     offset: u64,
     size: usize,
     print: u64,
     depth: usize,
     most: usize,
+}
+
+/// One page of a scan, and the token of the next one.
+async fn scan_page(
+    snapshot: &Snapshot,
+    scan: &Scan,
+    page: Page,
+    hold: &AnswerHold,
 ) -> Result<(Rows, String)> {
+    let Page {
+        offset,
+        size,
+        print,
+        depth,
+        most,
+    } = page;
     // One row more than the page tells whether there is another page.
     let mut rows = snapshot
         .scan(scan, offset, size + 1, depth)
         .await?
-        .collect(most)
+        .collect_with(most, |bytes| hold.add_rows(bytes))
         .await?;
     if rows.num_rows() <= size {
         return Ok((rows, String::new()));

@@ -1,21 +1,29 @@
-//! What a handler tells the access log about its request.
+//! What a handler tells the stack about its request.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use crate::domain::view::Served;
 
-/// Fields of the access log's line that only a handler knows. The stack puts
-/// one into the extensions of each request; each field is written once, the
-/// first value stays.
-#[derive(Debug, Clone, Default)]
+/// What only a handler knows: fields of the access log's line, and one for the gate. The stack puts
+/// one into the extensions of each request; each field of
+/// the line is written once, the first value stays.
+#[derive(Clone, Default)]
 pub struct RequestFacts(Arc<Fields>);
 
-#[derive(Debug, Default)]
+/// What is to be done when a client has been sent its answer.
+type After = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
 struct Fields {
     table: OnceLock<String>,
     version: OnceLock<u64>,
     connection: OnceLock<Arc<str>>,
     route: OnceLock<String>,
+    bounds: AtomicBool,
+    after: Mutex<Option<After>>,
 }
 
 impl RequestFacts {
@@ -27,6 +35,25 @@ impl RequestFacts {
     /// The table that the request is about.
     pub fn table(&self, name: &str) {
         self.0.table.get_or_init(|| name.to_owned());
+    }
+
+    /// The request asks for a version that may have to be waited for.
+    pub fn bounds(&self) {
+        self.0.bounds.store(true, Ordering::Relaxed);
+    }
+
+    /// Has something done once the client has been sent the whole answer. It is not
+    /// done where the request fails or the client goes away.
+    pub fn after(&self, act: impl FnOnce() + Send + 'static) {
+        *self.lock_after() = Some(Box::new(act));
+    }
+
+    pub(super) fn take_after(&self) -> Option<After> {
+        self.lock_after().take()
+    }
+
+    fn lock_after(&self) -> MutexGuard<'_, Option<After>> {
+        self.0.after.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who answered, at which version, and why.
@@ -47,6 +74,10 @@ impl RequestFacts {
         if version != 0 {
             self.0.version.get_or_init(|| version);
         }
+    }
+
+    pub(super) fn has_bounds(&self) -> bool {
+        self.0.bounds.load(Ordering::Relaxed)
     }
 
     pub(super) fn get_table(&self) -> Option<&str> {

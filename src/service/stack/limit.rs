@@ -1,65 +1,48 @@
-//! How many requests are worked on at once, over all connections: beyond what
-//! the machine can do more only makes all of them late. Those that find no slot
-//! are refused at once, which costs little, and told when to come back.
+//! Admission: the layer around [`crate::admission::Gate`]. What may not begin yet
+//! waits here; what may not at all is refused, which costs little, and told when
+//! to come back.
+
+mod door;
+mod kind;
+mod permit;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use futures::future::BoxFuture;
-use http::{Request, Response};
-use tonic::{Code, Status, metadata::MetadataValue};
-use tonic_types::StatusExt;
+use http::{Extensions, Request, Response};
+use tokio::time::Instant;
+use tonic::{Code, Status, transport::server::TcpConnectInfo};
 use tower::{Layer, Service};
 
+pub use self::door::Door;
+use self::{
+    kind::{kind_of, priority},
+    permit::Permit,
+};
 use super::{
+    AnswerHold, Deadline, RequestFacts,
     body::{Ending, GrpcBody, Observed},
     stays_open,
 };
-use crate::{config::Live, domain::Error, telemetry::metrics, wire::status::status};
+use crate::{
+    admission::{Ask, Client, Kind, Lane, Refusal, Why},
+    domain::Error,
+    telemetry::metrics,
+    wire::status::status,
+};
 
-/// Tells clients of gRPC's own retries when to try again.
-const PUSHBACK: &str = "grpc-retry-pushback-ms";
-
-/// The slots of the whole server. How many there are may change: fewer let no new
-/// request in until enough of the running ones have ended.
+/// The gate of the whole server.
 #[derive(Clone)]
 pub(super) struct LimitLayer {
-    taken: Arc<AtomicUsize>,
-    live: Live,
+    door: Arc<Door>,
 }
 
 impl LimitLayer {
-    pub(super) fn new(live: Live) -> Self {
-        Self {
-            taken: Arc::default(),
-            live,
-        }
-    }
-
-    /// A slot, until it is dropped; `None` if there is none left.
-    fn take(&self) -> Option<Slot> {
-        let max = self.live.load().limits.max_concurrent_requests;
-        let one_more = |taken| (taken < max).then_some(taken + 1);
-        let before = self
-            .taken
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more)
-            .ok()?;
-        metrics::requests_in_flight(before + 1);
-        Some(Slot(Arc::clone(&self.taken)))
-    }
-}
-
-struct Slot(Arc<AtomicUsize>);
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let before = self.0.fetch_sub(1, Ordering::AcqRel);
-        metrics::requests_in_flight(before.saturating_sub(1));
+    pub(super) fn new(door: Arc<Door>) -> Self {
+        Self { door }
     }
 }
 
@@ -69,7 +52,7 @@ impl<S> Layer<S> for LimitLayer {
     fn layer(&self, inner: S) -> Limit<S> {
         Limit {
             inner,
-            limit: self.clone(),
+            door: Arc::clone(&self.door),
         }
     }
 }
@@ -77,15 +60,16 @@ impl<S> Layer<S> for LimitLayer {
 #[derive(Clone)]
 pub struct Limit<S> {
     inner: S,
-    limit: LimitLayer,
+    door: Arc<Door>,
 }
 
 type EndOfCall = Box<dyn FnOnce(Code) + Send>;
 
 impl<S, ReqB, B> Service<Request<ReqB>> for Limit<S>
 where
-    S: Service<Request<ReqB>, Response = Response<B>>,
+    S: Service<Request<ReqB>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
+    ReqB: Send + 'static,
     B: GrpcBody,
 {
     type Response = Response<Observed<B, EndOfCall>>;
@@ -96,31 +80,100 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
         // An overloaded server is not a dead one: probes and watchers take no slot.
-        let open = stays_open(&request);
-        let slot = if open { None } else { self.limit.take() };
-        if slot.is_none() && !open {
-            metrics::request_shed();
-            return Box::pin(async { Ok(overloaded().into_http()) });
+        if stays_open(&request) {
+            let ending: Ending<EndOfCall> = Ending::new(Box::new(|_| ()));
+            let answer = self.inner.call(request);
+            return Box::pin(async move { Ok(ending.watch(answer.await?)) });
         }
-        // Held to the end of the answer: a stream is work until it is over.
-        let ending: Ending<EndOfCall> = Ending::new(Box::new(move |_| drop(slot)));
-        let answer = self.inner.call(request);
-        Box::pin(async move { Ok(ending.watch(answer.await?)) })
+        let wanted = match Wanted::by(&request) {
+            Ok(wanted) => wanted,
+            Err(error) => return Box::pin(async move { Ok(status(&error).into_http()) }),
+        };
+        let door = Arc::clone(&self.door);
+        // What was found ready is called, whenever that will be.
+        let spare = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, spare);
+        Box::pin(async move {
+            let (began, deadline) = (Instant::now(), wanted.ask.deadline);
+            let mut permit = match enter(&door, wanted, request.extensions_mut()).await {
+                Ok(permit) => permit,
+                Err(refusal) => {
+                    metrics::request_shed(refusal.why.as_str());
+                    return Ok(refused(refusal, deadline, began).into_http());
+                }
+            };
+            let response = inner.call(request).await?;
+            permit.answered();
+            // Held to the end of the answer: a stream is work until it is over.
+            let ending: Ending<EndOfCall> = Ending::new(Box::new(move |code| permit.end(code)));
+            Ok(ending.watch(response))
+        })
     }
 }
 
-fn overloaded() -> Status {
-    let mut status = status(&Error::Overloaded(
-        "too many requests are being worked on".to_owned(),
-    ));
-    let delay = status.get_details_retry_info().and_then(|i| i.retry_delay);
-    if let Some(delay) = delay {
-        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        status
-            .metadata_mut()
-            .insert(PUSHBACK, MetadataValue::from(millis));
+/// The right to begin, and the memory to do so with.
+async fn enter(
+    door: &Arc<Door>,
+    wanted: Wanted,
+    extensions: &mut Extensions,
+) -> Result<Permit, Refusal> {
+    let permit = door.enter(wanted.ask).await?;
+    let hold = door.hold();
+    // Work whose answer has no room is not begun.
+    if wanted.ask.lane.kind() == Kind::Read && !hold.begin() {
+        return Err(Refusal {
+            why: Why::AnswerBytes,
+            retry_after: AnswerHold::RETRY,
+        });
     }
-    status
+    extensions.insert(hold.clone());
+    Ok(permit.with(hold, wanted))
+}
+
+/// What a request wants of the gate.
+struct Wanted {
+    ask: Ask,
+    /// Number of the method among those whose time is a signal.
+    signal: Option<u8>,
+    facts: RequestFacts,
+}
+
+impl Wanted {
+    fn by<B>(request: &Request<B>) -> Result<Self, Error> {
+        let (kind, signal) = kind_of(request.uri().path());
+        let extensions = request.extensions();
+        let peer = extensions.get::<TcpConnectInfo>();
+        let address = peer.and_then(TcpConnectInfo::remote_addr);
+        let ask = Ask {
+            lane: Lane::of(kind, priority(request.headers())?),
+            client: Client::of(address.map(|a| a.ip())),
+            deadline: extensions.get::<Deadline>().map(|deadline| deadline.0),
+        };
+        Ok(Self {
+            ask,
+            signal,
+            facts: extensions.get().cloned().unwrap_or_default(),
+        })
+    }
+}
+
+/// What a client that may not begin is told.
+fn refused(refusal: Refusal, deadline: Option<Instant>, began: Instant) -> Status {
+    let message = match refusal.why {
+        Why::Deadline => {
+            let total = deadline.map_or_else(Default::default, |d| d.duration_since(began));
+            return status(&Error::Deadline(total));
+        }
+        Why::QueueFull => "too many requests are waiting",
+        Why::TooLong => "a request would have to wait for too long",
+        Why::Waited => "the request has waited for as long as it may",
+        Why::AnswerBytes => AnswerHold::FULL,
+    };
+    status(&Error::Shed {
+        cause: refusal.why.as_str(),
+        message,
+        retry_after: refusal.retry_after,
+    })
 }

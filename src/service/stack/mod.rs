@@ -2,6 +2,7 @@
 //! layer is a file of its own.
 
 mod access_log;
+mod answer;
 mod body;
 mod deadline;
 mod facts;
@@ -10,6 +11,8 @@ mod limit;
 mod measure;
 mod panics;
 mod translate;
+
+use std::sync::Arc;
 
 use http::Request;
 use tower::{Layer, ServiceBuilder};
@@ -25,11 +28,13 @@ use self::{
 };
 use crate::config::Live;
 
+pub use answer::AnswerHold;
 pub use deadline::Deadline;
 pub use facts::RequestFacts;
+pub use limit::Door;
 
 /// All layers, for `tonic::transport::Server::builder().layer(..)`. Clones, and
-/// everything that is built from them, share the limit on concurrent requests.
+/// everything that is built from them, share the door.
 #[derive(Clone)]
 pub struct Stack {
     limit: LimitLayer,
@@ -38,9 +43,9 @@ pub struct Stack {
 
 /// The stack of one server. Sizes of messages and compression are set on each
 /// tonic service, which reads them before any layer could.
-pub fn stack(live: &Live) -> Stack {
+pub fn stack(live: &Live, door: Arc<Door>) -> Stack {
     Stack {
-        limit: LimitLayer::new(live.clone()),
+        limit: LimitLayer::new(door),
         deadline: DeadlineLayer::new(live.clone()),
     }
 }
@@ -64,8 +69,9 @@ impl<S> Layer<S> for Stack {
             // Gives tonic's own statuses our codes and details, before they
             // are counted. What the layers below answer needs no translation.
             .layer(TranslateLayer)
-            // Outside the limit: the slot goes back when time is up, also where
-            // the client does not read and the answer cannot end.
+            // Outside the limit: who waits is not waited for when time is up, and
+            // the slot goes back then, also where the client does not read and
+            // the answer cannot end.
             .layer(self.deadline.clone())
             // Innermost: what was refused for another reason took no slot.
             .layer(self.limit.clone())

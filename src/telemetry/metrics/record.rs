@@ -7,13 +7,13 @@ use std::{
     time::Duration,
 };
 
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics::{Histogram, counter, gauge, histogram};
 
 use super::{
     ATTEMPTS, CACHE_BYTES, CONNECTION_UP, COPIED_BYTES, COPIED_FILES, COPIES, COPY_SECONDS,
-    DIVERGED, EJECTIONS, FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, HEDGES, IN_FLIGHT, NODES,
-    PRUNE_ERRORS, PRUNED_BYTES, PRUNED_VERSIONS, PUBLISHED, READ_SECONDS, READS, REPEATED_WRITES,
-    RETRIES, ROUTED, SHARE, SHED,
+    DIVERGED, EJECTIONS, FRESHNESS_WAIT_SECONDS, FRESHNESS_WAITS, HEDGES, NODES, PRUNE_ERRORS,
+    PRUNED_BYTES, PRUNED_VERSIONS, PUBLISHED, READ_SECONDS, READS, REPEATED_WRITES, RETRIES,
+    ROUTED, SHADOW_READS, SHADOW_SECONDS, SHADOWED_SECONDS, SHARE,
     handles::{ByName, Outcomes},
     labels::{Place, Tables},
     rollup::{Largest, Sum},
@@ -25,8 +25,6 @@ struct State {
     tables: Tables,
     connections: ByName<Connection>,
     other: Mutex<Other>,
-    in_flight: Gauge,
-    shed: Counter,
     attempts: Outcomes,
     repeated: Outcomes,
 }
@@ -75,19 +73,12 @@ impl State {
 
 /// Creates the series that have no label. The recorder must be there.
 pub(super) fn start(max_table_labels: usize) {
-    STATE.get_or_init(|| {
-        let state = State {
-            tables: Tables::new(max_table_labels),
-            connections: ByName::new(),
-            other: Mutex::default(),
-            in_flight: gauge!(IN_FLIGHT),
-            shed: counter!(SHED),
-            attempts: Outcomes::new(|kind| counter!(ATTEMPTS, "kind" => kind)),
-            repeated: Outcomes::new(|value| counter!(REPEATED_WRITES, "outcome" => value)),
-        };
-        state.in_flight.set(0.0);
-        state.shed.increment(0);
-        state
+    STATE.get_or_init(|| State {
+        tables: Tables::new(max_table_labels),
+        connections: ByName::new(),
+        other: Mutex::default(),
+        attempts: Outcomes::new(|kind| counter!(ATTEMPTS, "kind" => kind)),
+        repeated: Outcomes::new(|value| counter!(REPEATED_WRITES, "outcome" => value)),
     });
 }
 
@@ -215,6 +206,18 @@ pub fn freshness_waited(outcome: &'static str, elapsed: Duration) {
     histogram!(FRESHNESS_WAIT_SECONDS).record(elapsed);
 }
 
+/// A search was run a second time, or was to be. `outcome` is `same`, `order`,
+/// `rows`, `distance`, `error` or `skipped`.
+pub fn shadow_read(outcome: &'static str) {
+    counter!(SHADOW_READS, "outcome" => outcome).increment(1);
+}
+
+/// A shadow read took this long, and the client's this.
+pub fn shadow_took(shadow: Duration, client: Duration) {
+    histogram!(SHADOW_SECONDS).record(shadow);
+    histogram!(SHADOWED_SECONDS).record(client);
+}
+
 /// A connection was found usable, or not. `role` is the word of `Role::as_str`.
 pub fn connection_state(connection: &str, role: &'static str, up: bool) {
     gauge!(CONNECTION_UP, "connection" => connection.to_owned(), "role" => role)
@@ -268,20 +271,6 @@ pub fn prune_failed(connection: &str) {
 /// How large a cache of LanceDB is: `index` or `metadata`.
 pub fn cache_bytes(cache: &'static str, bytes: u64) {
     gauge!(CACHE_BYTES, "cache" => cache).set(bytes as f64);
-}
-
-/// How many requests are being worked on.
-pub fn requests_in_flight(n: usize) {
-    if let Some(state) = STATE.get() {
-        state.in_flight.set(n as f64);
-    }
-}
-
-/// A request was refused because too many are being worked on.
-pub fn request_shed() {
-    if let Some(state) = STATE.get() {
-        state.shed.increment(1);
-    }
 }
 
 #[cfg(test)]

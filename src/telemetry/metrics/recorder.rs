@@ -8,7 +8,7 @@ use std::{
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{BUILD_INFO, SECONDS, describe, grpc, record};
+use super::{BUILD_INFO, SECONDS, describe, grpc, load, record};
 
 /// How often samples are folded into buckets while nobody scrapes: they are
 /// kept one by one until then.
@@ -49,6 +49,7 @@ pub fn install(max_table_labels: usize) -> Result<Recorder, MetricsError> {
     metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     grpc::start();
     record::start(max_table_labels);
+    load::start();
 
     let recorder = Recorder { handle, process };
     *installed = Some(recorder.clone());
@@ -82,11 +83,11 @@ mod tests {
     fn the_second_install_gets_the_first_recorder() {
         let first = install(10).unwrap();
         let second = install(999).unwrap();
-        super::super::request_shed();
+        super::super::request_shed("waited");
         let seen = |r: &Recorder| {
             r.render()
                 .lines()
-                .find(|l| l.starts_with(super::super::SHED))
+                .find(|l| l.starts_with(super::super::SHED) && l.contains("waited"))
                 .map(str::to_owned)
         };
         assert!(seen(&first).is_some());

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -16,9 +16,9 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, codec::CompressionEncoding, transport::Server};
 
-use super::super::{Deadline, RequestFacts, stack};
+use super::super::{Deadline, Door, RequestFacts, stack};
 use crate::{
-    config::{self, Limits, Live, Sources},
+    config::{self, Admission, Limits, Live, Sources},
     domain::{
         Role,
         view::{Detour, Lag, Policy, Route, Served},
@@ -43,10 +43,24 @@ pub(super) struct Running {
     pub(super) health: HealthReporter,
     /// Requests and streams whose work was not dropped yet.
     pub(super) working: Arc<AtomicUsize>,
+    /// Numbers of the `note` orders, as they began.
+    pub(super) noted: Arc<Mutex<Vec<u64>>>,
+    pub(super) door: Arc<Door>,
     _server: AbortOnDropHandle<Result<(), tonic::transport::Error>>,
 }
 
 impl Running {
+    /// Waits until so many requests wait to begin.
+    pub(super) async fn until_waiting(&self, n: usize) {
+        let check = async {
+            while self.door.facts().waiting != n {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(30), check).await;
+        assert!(waited.is_ok(), "{:?}, not {n} waiting", self.door.facts());
+    }
+
     /// Waits until the work in progress is `n`.
     pub(super) async fn until_working(&self, n: usize) {
         let check = async {
@@ -88,19 +102,41 @@ pub(super) async fn start() -> Running {
     start_with(limits(100, Duration::from_secs(30))).await
 }
 
+/// Nobody waits, and everything may be worked on that the limits allow.
+pub(super) fn no_queue() -> Admission {
+    Admission {
+        adaptive: false,
+        min_concurrent_requests: 1,
+        initial_concurrent_requests: 1,
+        latency_tolerance: 2.0,
+        max_queued: 0,
+        max_wait: Duration::from_secs(60),
+        newest_first_after: Duration::from_millis(500),
+        max_answer_bytes: 64 << 20,
+    }
+}
+
 pub(super) async fn start_with(limits: Limits) -> Running {
+    start_admitting(limits, no_queue()).await
+}
+
+/// The same, with these settings of the gate.
+pub(super) async fn start_admitting(limits: Limits, admission: Admission) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let working = Arc::new(AtomicUsize::new(0));
+    let noted = Arc::new(Mutex::new(Vec::new()));
     let health = HealthReporter::new(&["", "lancegate.v1.SearchService"]);
     let service = SearchServiceServer::new(Obedient {
         working: working.clone(),
+        noted: noted.clone(),
     })
     .max_decoding_message_size(limits.max_request_bytes)
     .max_encoding_message_size(limits.max_response_bytes)
     .accept_compressed(CompressionEncoding::Gzip);
+    let door = Door::new(&admission, limits.max_concurrent_requests);
     let server = Server::builder()
-        .layer(stack(&live(limits)))
+        .layer(stack(&live(limits), Arc::clone(&door)))
         .add_service(service)
         .add_service(health.service())
         .serve_with_incoming(TcpListenerStream::new(listener));
@@ -109,12 +145,15 @@ pub(super) async fn start_with(limits: Limits) -> Running {
         address,
         health,
         working,
+        noted,
+        door,
         _server: server,
     }
 }
 
 struct Obedient {
     working: Arc<AtomicUsize>,
+    noted: Arc<Mutex<Vec<u64>>>,
 }
 
 /// Counts as work until it is dropped.
@@ -143,6 +182,10 @@ impl Obedient {
         let (what, number, _work) = self.begin(request);
         match what.as_str() {
             "answer" => Ok(1),
+            "note" => {
+                self.noted.lock().unwrap().push(number as u64);
+                Ok(1)
+            }
             "sleep" => {
                 tokio::time::sleep(Duration::from_millis(number as u64)).await;
                 Ok(2)

@@ -1,0 +1,102 @@
+//! A request that has begun.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tonic::Code;
+
+use super::{
+    super::{AnswerHold, RequestFacts},
+    Wanted,
+    door::Door,
+};
+use crate::admission::{Kind, Left, Signal};
+
+/// Signals of reads that may have had to wait for a version: they are compared
+/// with one another only.
+const WITH_BOUNDS: u8 = 4;
+
+/// The right to work on a request, given back when it is dropped.
+pub(super) struct Permit {
+    door: Arc<Door>,
+    kind: Kind,
+    began: Instant,
+    /// Until its answer was there.
+    took: Option<Duration>,
+    deadline: Option<Instant>,
+    /// How it ended; `None` where it was dropped.
+    code: Option<Code>,
+    signal: Option<u8>,
+    facts: RequestFacts,
+    hold: Option<AnswerHold>,
+}
+
+impl Permit {
+    pub(super) fn new(door: &Arc<Door>, kind: Kind) -> Self {
+        Self {
+            door: Arc::clone(door),
+            kind,
+            began: Instant::now(),
+            took: None,
+            deadline: None,
+            code: None,
+            signal: None,
+            facts: RequestFacts::default(),
+            hold: None,
+        }
+    }
+
+    /// With what its answer holds, and what tells whether its time is a signal.
+    pub(super) fn with(mut self, hold: AnswerHold, wanted: Wanted) -> Self {
+        self.hold = Some(hold);
+        self.deadline = wanted.ask.deadline;
+        (self.signal, self.facts) = (wanted.signal, wanted.facts);
+        self
+    }
+
+    /// The answer is there. How long the client takes to read it is its own affair.
+    pub(super) fn answered(&mut self) {
+        self.took = Some(self.began.elapsed());
+    }
+
+    /// The answer has been sent, or the client has gone away.
+    pub(super) fn end(mut self, code: Code) {
+        self.code = Some(code);
+    }
+
+    /// Whether the time that it took says something. A refusal is quick whatever
+    /// the load is, and so is giving up; that the deadline came first does say
+    /// something.
+    fn counts(&self) -> bool {
+        let late = || self.deadline.is_some_and(|d| d <= Instant::now());
+        match self.code {
+            Some(Code::Ok | Code::DeadlineExceeded) => true,
+            Some(Code::Cancelled) | None => self.took.is_some() || late(),
+            Some(_) => false,
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(hold) = &self.hold {
+            hold.release();
+        }
+        let shift = if self.facts.has_bounds() {
+            WITH_BOUNDS
+        } else {
+            0
+        };
+        let after = self.facts.take_after();
+        self.door.leave(Left {
+            kind: self.kind,
+            took: self
+                .counts()
+                .then(|| self.took.unwrap_or_else(|| self.began.elapsed())),
+            signal: self.signal.and_then(|number| Signal::new(number + shift)),
+        });
+        if let (Some(Code::Ok), Some(act)) = (self.code, after) {
+            act();
+        }
+    }
+}

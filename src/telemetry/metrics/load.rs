@@ -1,0 +1,94 @@
+//! What the gate is about: how many requests are worked on and wait, and how many
+//! were refused.
+
+use std::{sync::OnceLock, time::Duration};
+
+use metrics::{Gauge, Histogram, counter, gauge, histogram};
+
+use super::{
+    ANSWER_BYTES, CONCURRENCY_LIMIT, IN_FLIGHT, QUEUE_SECONDS, QUEUED, SHED, handles::Outcomes,
+};
+
+static LOAD: OnceLock<Load> = OnceLock::new();
+
+struct Load {
+    in_flight: Gauge,
+    limit: Gauge,
+    queued: Gauge,
+    queue_seconds: Histogram,
+    answer_bytes: Gauge,
+    shed: Outcomes,
+}
+
+impl Load {
+    fn new() -> Self {
+        for why in [
+            "queue_full",
+            "too_long",
+            "waited",
+            "deadline",
+            "answer_bytes",
+        ] {
+            counter!(SHED, "reason" => why).increment(0);
+        }
+        let load = Self {
+            in_flight: gauge!(IN_FLIGHT),
+            limit: gauge!(CONCURRENCY_LIMIT),
+            queued: gauge!(QUEUED),
+            queue_seconds: histogram!(QUEUE_SECONDS),
+            answer_bytes: gauge!(ANSWER_BYTES),
+            shed: Outcomes::new(|why| counter!(SHED, "reason" => why)),
+        };
+        for gauge in [&load.in_flight, &load.queued, &load.answer_bytes] {
+            gauge.set(0.0);
+        }
+        load
+    }
+}
+
+/// Creates the series. The recorder must be there.
+pub(super) fn start() {
+    LOAD.get_or_init(Load::new);
+}
+
+/// How many requests are being worked on.
+pub fn requests_in_flight(n: usize) {
+    if let Some(load) = LOAD.get() {
+        load.in_flight.set(n as f64);
+    }
+}
+
+/// How many reads may be worked on at once.
+pub fn concurrency_limit(n: usize) {
+    if let Some(load) = LOAD.get() {
+        load.limit.set(n as f64);
+    }
+}
+
+/// How many requests wait to begin.
+pub fn requests_queued(n: usize) {
+    if let Some(load) = LOAD.get() {
+        load.queued.set(n as f64);
+    }
+}
+
+/// A request that could not begin at once waited this long, whatever came of it.
+pub fn queue_waited(time: Duration) {
+    if let Some(load) = LOAD.get() {
+        load.queue_seconds.record(time);
+    }
+}
+
+/// How much memory is set aside for answers.
+pub fn answer_bytes(bytes: usize) {
+    if let Some(load) = LOAD.get() {
+        load.answer_bytes.set(bytes as f64);
+    }
+}
+
+/// A request was refused because of the load: `reason` says of what.
+pub fn request_shed(reason: &'static str) {
+    if let Some(load) = LOAD.get() {
+        load.shed.count(reason);
+    }
+}
