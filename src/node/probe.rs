@@ -117,7 +117,7 @@ impl Prober {
     async fn ask(&self, node: &Arc<Node>) -> Result<Vec<pb::TablePosition>, Status> {
         let service = match node.role() {
             Role::Primary => WRITE,
-            Role::Replica => SEARCH,
+            Role::Replica | Role::Shadow => SEARCH,
         };
         let check = HealthCheckRequest {
             service: service.into(),

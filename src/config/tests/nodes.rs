@@ -86,3 +86,25 @@ fn what_cannot_be_is_refused_with_the_reason() {
         "{said}"
     );
 }
+
+#[test]
+fn only_what_this_process_opens_is_read_a_second_time() {
+    let text = |name: &str| {
+        format!(
+            "[primary]\nuri = '/data/p'\n[[replicas]]\nname = 'nodes'\nuri = 'grpc://h:1'\n\
+             in_rotation = false\n[shadow]\nconnection = '{name}'\nshare = 0.5"
+        )
+    };
+    let said = faults(&text("nodes"), &[]);
+    assert!(
+        said.contains("replicas[0].in_rotation: is for locations"),
+        "{said}"
+    );
+    let fits = text("primary").replace("in_rotation = false\n", "");
+    assert!(load_with(&fits, &[]).is_ok());
+    let said = faults(&fits.replace("'primary'", "'nodes'"), &[]);
+    assert!(
+        said.contains("shadow.connection: is no connection"),
+        "{said}"
+    );
+}
