@@ -18,6 +18,7 @@ const LIVE: &[&str] = &[
     "admission.max_queued",
     "admission.max_wait",
     "admission.min_concurrent_requests",
+    "admission.newest_first_after",
     "balance.policy",
     "balance.zone",
     "freshness.default",

@@ -163,6 +163,7 @@ async fn a_reload_that_is_wrong_in_any_way_changes_nothing() {
             restart,
             vec![
                 "cache.index_bytes",
+                "replicas[1].in_rotation",
                 "replicas[1].mode",
                 "replicas[1].name",
                 "replicas[1].uri",
