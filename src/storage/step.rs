@@ -31,7 +31,7 @@ pub(super) struct Step {
 
 enum First {
     /// Keeps the transaction and commits nothing.
-    Capture(Mutex<Option<Transaction>>),
+    Capture(Box<Mutex<Option<Transaction>>>),
     /// Commits unless a request id is recorded already.
     LookFor(LookFor),
 }
@@ -51,7 +51,7 @@ impl Step {
     pub(super) fn capture(inner: Arc<dyn CommitHandler>) -> Self {
         Self {
             inner,
-            first: First::Capture(Mutex::default()),
+            first: First::Capture(Box::default()),
         }
     }
 
