@@ -7,9 +7,9 @@ use std::sync::{
 
 use crate::domain::view::Served;
 
-/// What only a handler knows: fields of the access log's line, and one for the gate. The stack puts
-/// one into the extensions of each request; each field of
-/// the line is written once, the first value stays.
+/// What only a handler knows: fields of the access log's line, what the gate has to
+/// hear, and what is to be done afterwards. The stack puts one into the extensions of
+/// each request; each field of the line is written once, the first value stays.
 #[derive(Clone, Default)]
 pub struct RequestFacts(Arc<Fields>);
 
