@@ -89,6 +89,21 @@ pub enum Error {
         message: &'static str,
         retry_after: Duration,
     },
+    /// Nobody is known by what the request shows, or it shows nothing. The text
+    /// says what would be right and nothing of what was shown.
+    #[error("{0}")]
+    Unauthenticated(String),
+    /// Whoever asks may not do this.
+    #[error("{0}")]
+    Denied(String),
+    /// Whoever asks has used up what they may have. `quota` is a setting's name.
+    #[error("the quota {quota} is used up: {message}")]
+    Quota {
+        quota: &'static str,
+        message: String,
+        /// `None` where the same request is over the quota whenever it comes.
+        retry_after: Option<Duration>,
+    },
     /// A message or an answer is over a limit.
     #[error("{0}")]
     TooLarge(String),

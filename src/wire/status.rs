@@ -98,6 +98,25 @@ pub fn status(error: &Error) -> Status {
             details.add_quota_failure_violation("server", &message);
             details.set_retry_info(Some(*retry_after));
         }
+        Error::Unauthenticated(_) => {
+            info(&mut details, "UNAUTHENTICATED", []);
+        }
+        Error::Denied(_) => {
+            info(&mut details, "ACCESS_DENIED", []);
+        }
+        Error::Quota {
+            quota, retry_after, ..
+        } => {
+            info(
+                &mut details,
+                "QUOTA_EXCEEDED",
+                [("quota", (*quota).to_owned())],
+            );
+            details.add_quota_failure_violation(*quota, &message);
+            if let Some(delay) = retry_after {
+                details.set_retry_info(Some(*delay));
+            }
+        }
         Error::TooLarge(_) => {
             info(&mut details, "TOO_LARGE", []);
             details.add_quota_failure_violation("message", &message);
@@ -141,7 +160,11 @@ pub fn code(error: &Error) -> Code {
         Error::Conflict(_) => Code::Aborted,
         Error::Precondition { .. } | Error::Refused { .. } => Code::FailedPrecondition,
         Error::Unavailable { .. } => Code::Unavailable,
-        Error::Overloaded(_) | Error::Shed { .. } | Error::TooLarge(_) => Code::ResourceExhausted,
+        Error::Unauthenticated(_) => Code::Unauthenticated,
+        Error::Denied(_) => Code::PermissionDenied,
+        Error::Overloaded(_) | Error::Shed { .. } | Error::Quota { .. } | Error::TooLarge(_) => {
+            Code::ResourceExhausted
+        }
         Error::Deadline(_) => Code::DeadlineExceeded,
         Error::Unsupported(_) => Code::Unimplemented,
         Error::OutcomeUnknown => Code::Unknown,

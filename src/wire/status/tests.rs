@@ -34,6 +34,21 @@ fn all(text: &str) -> Vec<(Error, Code, &'static str)> {
         ),
         (Error::Conflict(t()), Code::Aborted, "COMMIT_CONFLICT"),
         (
+            Error::Unauthenticated(t()),
+            Code::Unauthenticated,
+            "UNAUTHENTICATED",
+        ),
+        (Error::Denied(t()), Code::PermissionDenied, "ACCESS_DENIED"),
+        (
+            Error::Quota {
+                quota: "requests_per_second",
+                message: t(),
+                retry_after: Some(Duration::from_millis(250)),
+            },
+            Code::ResourceExhausted,
+            "QUOTA_EXCEEDED",
+        ),
+        (
             Error::Precondition {
                 reason: "FENCED",
                 message: t(),
