@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 # Which benchmark `make bench` runs: compare, hop, overload, replication or routing.
 BENCH ?= compare
-.PHONY: help run test test-external bench lint fmt build release clean
+.PHONY: help run test test-external bench lint advisories sbom fmt build release clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -25,6 +25,14 @@ bench: ## Compare with LanceDB in process and a web app (BENCH=hop, overload, re
 lint: ## Check formatting, clippy, the shell scripts and the licences
 	@scripts/setup.sh
 	@scripts/lint.sh
+
+advisories: ## Ask the RustSec database about the dependencies (needs the network)
+	@scripts/setup.sh
+	@scripts/lint.sh advisories
+
+sbom: ## Write target/sbom/lancegate.cdx.json: what the binary is built from
+	@scripts/setup.sh
+	@scripts/sbom.sh
 
 fmt: ## Format the code
 	cargo fmt
