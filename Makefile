@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 # Which benchmark `make bench` runs: compare, hop, overload, replication or routing.
 BENCH ?= compare
-.PHONY: help run test test-external bench lint advisories sbom fmt build release clean
+.PHONY: help run test test-external test-stores bench lint advisories sbom fmt build release clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -17,6 +17,10 @@ test: ## Run the self-contained tests
 test-external: ## Run real clients and tools (Python, Go, grpcurl, promtool, ...) against real servers
 	@scripts/setup.sh
 	@tests/external/run.sh
+
+test-stores: ## Run the tests against real object stores (half an hour, ONLY_STORES=moto: one)
+	@scripts/setup.sh
+	@tests/external/run.sh stores store_options
 
 bench: ## Compare with LanceDB in process and a web app (BENCH=hop, overload, replication, routing: others)
 	@scripts/setup.sh

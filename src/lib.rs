@@ -3,11 +3,12 @@
 //! The folders follow a request: [`service`] decodes it with [`wire`] into
 //! [`domain`] values, [`router`] chooses a [`connection`] with what [`pool`] knows of
 //! it, and [`storage`], the only folder that names LanceDB, does the work.
-//! [`admission`] decides who may begin; [`replication`] keeps the replicas true;
+//! [`access`] decides who may do what, [`admission`] who may begin; [`replication`] keeps the replicas true;
 //! [`operate`] does what an operator orders. [`app`] builds, starts and stops
-//! everything.
+//! everything. [`transport`] is the sockets of all of them.
 //! ARCHITECTURE.md states which folder may use which.
 
+pub mod access;
 pub mod admission;
 pub mod app;
 pub mod cli;
@@ -24,4 +25,5 @@ pub mod router;
 pub mod service;
 pub mod storage;
 pub mod telemetry;
+pub mod transport;
 pub mod wire;

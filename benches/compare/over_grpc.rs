@@ -5,10 +5,7 @@ use std::{net::SocketAddr, rc::Rc, time::Duration};
 use arrow::ipc::reader::StreamReader;
 use lancegate::{
     cli::load::{self, Load, Until},
-    proto::v1::{
-        Query, RowFormat, SearchRequest, Vector, VectorBytes, VectorElement, rows::Format,
-        search_service_client::SearchServiceClient, vector::Data,
-    },
+    proto::v1::{Query, SearchRequest, rows::Format, search_service_client::SearchServiceClient},
 };
 use tokio::runtime::Runtime;
 
@@ -19,7 +16,7 @@ use crate::{
     in_process::ids,
     rounds::{Knobs, System},
     server::Server,
-    tables::TABLE,
+    tables,
 };
 
 /// A server to send searches to.
@@ -60,6 +57,7 @@ impl System for OverGrpc {
     fn load(&self, concurrency: usize, duration: Duration) -> Result<Sample> {
         let load = Load {
             address: self.address.to_string(),
+            security: Default::default(),
             connections: self.connections.min(concurrency),
             concurrency,
             warmup: Duration::ZERO,
@@ -93,24 +91,11 @@ impl System for OverGrpc {
 }
 
 fn request(query: &[f32], knobs: Knobs) -> SearchRequest {
-    let bytes: Vec<u8> = query.iter().flat_map(|x| x.to_le_bytes()).collect();
-    let vector = Vector {
-        data: Some(Data::Bytes(VectorBytes {
-            element: VectorElement::F32.into(),
-            data: bytes.into(),
-        })),
+    let how = Query {
+        limit: TOP as u32,
+        nprobes: knobs.nprobes,
+        refine_factor: Some(knobs.refine_factor),
+        ..Default::default()
     };
-    SearchRequest {
-        freshness: None,
-        table: TABLE.into(),
-        query: Some(Query {
-            vectors: vec![vector],
-            limit: TOP as u32,
-            nprobes: knobs.nprobes,
-            refine_factor: Some(knobs.refine_factor),
-            columns: vec!["id".into(), "title".into()],
-            ..Default::default()
-        }),
-        row_format: RowFormat::ArrowIpc.into(),
-    }
+    tables::search(query, how)
 }

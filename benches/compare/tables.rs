@@ -7,8 +7,9 @@ use arrow::{array::RecordBatch, ipc::writer::StreamWriter};
 use bytes::Bytes;
 use lancegate::proto::v1::{
     CreateIndexRequest, CreateTableRequest, DescribeTableRequest, DistanceType, ImportRequest,
-    IndexSpec, InsertMode, IvfOptions, IvfPqIndex, PqOptions, WaitForIndexesRequest,
-    create_table_request::Source, index_spec::Kind, table_service_client::TableServiceClient,
+    IndexSpec, InsertMode, IvfOptions, IvfPqIndex, PqOptions, Query, SearchRequest, Vector,
+    VectorBytes, VectorElement, WaitForIndexesRequest, create_table_request::Source,
+    index_spec::Kind, table_service_client::TableServiceClient, vector::Data,
     write_service_client::WriteServiceClient,
 };
 use serde::Serialize;
@@ -122,4 +123,25 @@ pub fn ipc(batch: &RecordBatch) -> Result<Bytes> {
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
     writer.write(batch)?;
     Ok(writer.into_inner()?.into())
+}
+
+/// A search for the rows nearest to a vector, answered with their id and title. `how`
+/// says everything else.
+pub fn search(vector: &[f32], how: Query) -> SearchRequest {
+    let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let vector = Vector {
+        data: Some(Data::Bytes(VectorBytes {
+            element: VectorElement::F32.into(),
+            data: bytes.into(),
+        })),
+    };
+    SearchRequest {
+        table: TABLE.into(),
+        query: Some(Query {
+            vectors: vec![vector],
+            columns: vec!["id".into(), "title".into()],
+            ..how
+        }),
+        ..Default::default()
+    }
 }

@@ -37,9 +37,8 @@ use std::{fs, path::Path, process::ExitCode};
 
 use clap::Parser;
 use lancegate::proto::v1::{
-    CreateTableRequest, Query, Rows, SearchRequest, Vector, VectorBytes, VectorElement,
-    create_table_request::Source, rows::Format, table_service_client::TableServiceClient,
-    vector::Data,
+    CreateTableRequest, Query, Rows, SearchRequest, create_table_request::Source, rows::Format,
+    table_service_client::TableServiceClient,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -137,27 +136,12 @@ async fn start(folder: &Path) -> Result<(Server, Server, Vec<SearchRequest>)> {
         ..Settings::new(&data, &log)
     })
     .await?;
-    let requests = sample.queries.iter().map(|query| request(query)).collect();
-    Ok((node, router, requests))
-}
-
-/// A search of about 1.5 KB, for ten rows of two columns.
-fn request(query: &[f32]) -> SearchRequest {
-    let bytes: Vec<u8> = query.iter().flat_map(|x| x.to_le_bytes()).collect();
-    let vector = Vector {
-        data: Some(Data::Bytes(VectorBytes {
-            element: VectorElement::F32.into(),
-            data: bytes.into(),
-        })),
-    };
-    SearchRequest {
-        table: TABLE.into(),
-        query: Some(Query {
-            vectors: vec![vector],
-            limit: 10,
-            columns: vec!["id".into(), "title".into()],
-            ..Default::default()
-        }),
+    // About 1.5 KB each, for ten rows of two columns.
+    let ten = Query {
+        limit: 10,
         ..Default::default()
-    }
+    };
+    let queries = sample.queries.iter();
+    let requests = queries.map(|query| tables::search(query, ten.clone()));
+    Ok((node, router, requests.collect()))
 }

@@ -93,6 +93,7 @@ pub fn measure(
 fn load_of(hop: &Hop, concurrency: usize, duration: Duration, requests: &[SearchRequest]) -> Load {
     Load {
         address: hop.address.to_string(),
+        security: Default::default(),
         connections: 1,
         concurrency,
         warmup: Duration::ZERO,

@@ -200,6 +200,7 @@ fn request(query: &[f32]) -> SearchRequest {
 async fn capacity(server: &Server, requests: &[SearchRequest], length: Duration) -> Result<f64> {
     let load = Load {
         address: server.address.to_string(),
+        security: Default::default(),
         connections: 4,
         concurrency: CALLERS,
         warmup: length / 3,

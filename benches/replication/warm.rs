@@ -10,10 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lancegate::proto::v1::{
-    Query, SearchRequest, Vector, VectorBytes, VectorElement,
-    search_service_client::SearchServiceClient, vector::Data,
-};
+use lancegate::proto::v1::{Query, search_service_client::SearchServiceClient};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -24,7 +21,7 @@ use crate::{
     options::Options,
     positions::{Position, Positions},
     server::{BINARY, Server, Settings},
-    tables::{self, TABLE},
+    tables,
     writer::Writer,
 };
 
@@ -159,7 +156,14 @@ struct Searching {
 impl Searching {
     async fn start(server: &Server, dataset: &Dataset) -> Result<Self> {
         let mut client = SearchServiceClient::new(server.channel().await?);
-        let requests: Vec<_> = dataset.queries.iter().map(|q| request(q)).collect();
+        let how = Query {
+            limit: TOP as u32,
+            nprobes: NPROBES,
+            refine_factor: Some(REFINE_FACTOR),
+            ..Default::default()
+        };
+        let queries = dataset.queries.iter();
+        let requests: Vec<_> = queries.map(|q| tables::search(q, how.clone())).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let task = tokio::spawn(async move {
@@ -185,28 +189,6 @@ impl Searching {
     async fn finish(self) -> Result<Vec<Search>> {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await?
-    }
-}
-
-fn request(query: &[f32]) -> SearchRequest {
-    let bytes: Vec<u8> = query.iter().flat_map(|x| x.to_le_bytes()).collect();
-    let vector = Vector {
-        data: Some(Data::Bytes(VectorBytes {
-            element: VectorElement::F32.into(),
-            data: bytes.into(),
-        })),
-    };
-    SearchRequest {
-        table: TABLE.into(),
-        query: Some(Query {
-            vectors: vec![vector],
-            limit: TOP as u32,
-            nprobes: NPROBES,
-            refine_factor: Some(REFINE_FACTOR),
-            columns: vec!["id".into(), "title".into()],
-            ..Default::default()
-        }),
-        ..Default::default()
     }
 }
 

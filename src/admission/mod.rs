@@ -10,8 +10,10 @@ pub mod gate;
 pub mod gradient;
 pub mod lane;
 pub mod queue;
+pub mod quotas;
 
 pub use budget::{AnswerBudget, Share};
 pub use gate::{Arrival, Ask, Facts, Gate, Left, Place, Refusal, Told, Why};
 pub use gradient::Signal;
 pub use lane::{Client, Kind, Lane, Priority};
+pub use quotas::{Begun, Identity, Over, Quotas};

@@ -1,20 +1,13 @@
 //! The gRPC server: the services, their codecs, and the stack around them.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::future::Future;
 
-use futures::TryStreamExt;
 use http_body_util::BodyExt;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Status,
-    body::Body,
-    codec::CompressionEncoding,
-    transport::{Server, server::TcpIncoming},
-};
-use tower::util::MapRequestLayer;
+use tonic::{Status, body::Body, codec::CompressionEncoding};
+use tower::{ServiceBuilder, util::MapRequestLayer};
 
-use super::{AppError, linger::Lingering, message::Bounded};
+use super::{AppError, message::Bounded};
 use crate::{
     config::{self, Live},
     gateway::GatewayLayer,
@@ -26,26 +19,19 @@ use crate::{
             write_service_server::WriteServiceServer,
         },
     },
-    service::{
-        api::Api,
-        cluster::Cluster,
-        health::HealthReporter,
-        stack::{self, Door},
-    },
+    service::{api::Api, cluster::Cluster, health::HealthReporter, stack::Stack},
+    transport::{Listener, Upload, serve},
 };
-
-/// How often an idle connection is asked whether it is still there, so that
-/// clients that vanished do not hold sockets.
-const KEEPALIVE: Duration = Duration::from_secs(60);
-
-/// What HTTP/2 flow control lets a client send before it is read. The protocol's
-/// 64 KiB would make a large insert wait for the network again and again.
-const WINDOW: u32 = 1 << 20;
 
 /// Makes a request that its client reset an error. tonic reads a reset with
 /// CANCEL as the end of the stream, and half an import would look whole.
 fn tell_resets(request: http::Request<Body>) -> http::Request<Body> {
-    request.map(|body| Body::new(body.map_err(|_| Status::aborted("reset by the client"))))
+    let told = |status: Status| match status.details().is_empty() {
+        true => Status::aborted("reset by the client"),
+        // One of ours: it was cut off here.
+        false => status,
+    };
+    request.map(|body| Body::new(body.map_err(told)))
 }
 
 /// Compresses answers only for clients that compress their requests. Every client
@@ -72,13 +58,13 @@ pub(super) struct Services {
 /// Builds the server. It runs until `go_away`, then drains.
 pub(super) fn server(
     services: Services,
-    door: Arc<Door>,
+    stack: Stack,
     health: &HealthReporter,
     server: &config::Server,
     live: &Live,
-    listener: TcpListener,
+    listener: Listener,
     go_away: CancellationToken,
-) -> Result<impl Future<Output = Result<(), tonic::transport::Error>> + use<>, AppError> {
+) -> Result<impl Future<Output = ()> + use<>, AppError> {
     /// Message limits and compression are settings of each generated service.
     macro_rules! service {
         ($service:ident, $of:expr) => {
@@ -123,19 +109,15 @@ pub(super) fn server(
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
     }
-    let incoming = TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .map_ok(Lingering::new);
-    let serving = Server::builder()
-        .layer(stack::stack(live, door))
+    let service = ServiceBuilder::new()
+        .layer(MapRequestLayer::new(|request: http::Request<Upload>| {
+            request.map(Body::new)
+        }))
+        .layer(stack)
         .layer(MapRequestLayer::new(compress_in_kind))
         .layer(MapRequestLayer::new(tell_resets))
         // Innermost: what is forwarded went through all that is asked of a request.
         .layer(gateway)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .initial_stream_window_size(Some(WINDOW))
-        .initial_connection_window_size(Some(4 * WINDOW))
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, async move { go_away.cancelled().await });
-    Ok(serving)
+        .service(routes.prepare());
+    Ok(serve(listener, service, live.clone(), go_away))
 }

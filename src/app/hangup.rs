@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::operate::Reloader;
+use crate::{
+    access::Access, operate::Reloader, service::stack::by_signal, telemetry::audit::AuditLog,
+};
 
 /// SIGHUPs, which do not end the process any more once this is there.
 pub(super) struct Hangups(Signal);
@@ -18,16 +20,26 @@ impl Hangups {
 
     /// Reloads at each, until `stop`. Those that come while one is being read are
     /// one more reload together.
-    pub(super) async fn reload(mut self, reloader: Arc<Reloader>, stop: CancellationToken) {
+    pub(super) async fn reload(
+        mut self,
+        reloader: Arc<Reloader>,
+        access: Option<Arc<Access>>,
+        audit: AuditLog,
+        stop: CancellationToken,
+    ) {
         loop {
             tokio::select! {
                 Some(()) = self.0.recv() => {}
                 () = stop.cancelled() => return,
                 else => return,
             }
+            // The files with keys are no part of the configuration.
+            if let Some(access) = &access {
+                access.look();
+            }
             tokio::select! {
                 // What is wrong with it is logged there.
-                _ = reloader.reload("SIGHUP", false) => {}
+                _ = by_signal(&audit, "SIGHUP", reloader.reload("SIGHUP", false)) => {}
                 () = stop.cancelled() => return,
             }
         }

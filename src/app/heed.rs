@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
+    access::Access,
+    admission::Quotas,
     config::Config,
     node::Nodes,
     operate::{self, Heed},
@@ -17,11 +19,23 @@ pub(super) fn weight_together(config: &Config) -> Option<u32> {
     weights.reduce(u32::saturating_add)
 }
 
+/// What hands new bindings on, where somebody decides by them.
+pub(super) fn of_access(access: Option<&Arc<Access>>) -> Option<Heed> {
+    let access = Arc::clone(access?);
+    Some(Box::new(move |_, new| {
+        if let Some(settings) = &new.access {
+            access.heed(settings);
+        }
+    }))
+}
+
 /// Who hears of a new configuration without reading it.
 pub(super) fn heeds(
     router: Option<&Arc<Router>>,
     nodes: &Arc<Nodes>,
     door: &Arc<Door>,
+    access: Option<&Arc<Access>>,
+    quotas: &Arc<Quotas>,
 ) -> Vec<Heed> {
     let mut heeds: Vec<Heed> = Vec::new();
     if let Some(router) = router.cloned() {
@@ -29,10 +43,13 @@ pub(super) fn heeds(
             operate::heed(router.pool(), old, new);
         }));
     }
+    heeds.extend(of_access(access));
     let door = Arc::clone(door);
     heeds.push(Box::new(move |_, new| {
         door.set(&new.admission, new.limits.max_concurrent_requests);
     }));
+    let quotas = Arc::clone(quotas);
+    heeds.push(Box::new(move |_, new| quotas.set(new.quotas.clone())));
     let nodes = Arc::clone(nodes);
     heeds.push(Box::new(move |old, new| {
         operate::heed(nodes.pool(), old, new);

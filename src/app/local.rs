@@ -8,8 +8,12 @@ use crate::{
     config::{Config, Live, ReplicaMode},
     connection::{Connection, Events, Primary},
     domain::Role,
+    node::Nodes,
     router::Router,
-    service::{shadow::Shadow, stack::Door},
+    service::{
+        shadow::{Shadow, Target},
+        stack::Door,
+    },
     storage::Sessions,
 };
 
@@ -67,15 +71,27 @@ pub(super) fn start(
     Some(router)
 }
 
-/// The reads that are run a second time, at a connection of this process.
+/// The reads that are run a second time: at a connection of this process, or at other
+/// nodes.
 pub(super) fn shadow(
     config: &Config,
-    router: Option<&Router>,
+    live: &Live,
+    router: Option<&Arc<Router>>,
+    nodes: &Arc<Nodes>,
     door: &Arc<Door>,
 ) -> Option<Arc<Shadow>> {
     let shadow = config.shadow.clone()?;
-    let mut connections = router?.connections();
-    let target = connections.find(|c| **c.name() == *shadow.connection)?;
-    let (target, door) = (Arc::clone(target), Arc::clone(door));
-    Some(Arc::new(Shadow::new(shadow, target, door, &config.limits)))
+    let target = match nodes.has(&shadow.connection) {
+        true => Target::nodes(Arc::clone(nodes)),
+        false => {
+            let mut connections = router?.connections();
+            let named = connections.find(|c| **c.name() == *shadow.connection)?;
+            Target::Here {
+                connection: Arc::clone(named),
+                router: Arc::clone(router?),
+            }
+        }
+    };
+    let door = Arc::clone(door);
+    Some(Arc::new(Shadow::new(shadow, target, door, live.clone())))
 }

@@ -1,26 +1,30 @@
 //! The composition root: builds, starts, names and stops everything, in order.
 
+pub mod check;
 mod deep;
 mod grpc;
 mod hangup;
 mod heed;
-mod linger;
 mod local;
 mod message;
 mod once;
+mod ports;
 mod readiness;
 mod replicator;
 mod sample;
 mod shutdown;
 mod tasks;
 pub mod verify;
+mod visitors;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use tokio::{net::TcpListener, time::Instant};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access::Access,
+    admission::Quotas,
     config::{self, Config, Live, Sources},
     connection::Events,
     gateway::{Gateway, GatewayLayer},
@@ -33,18 +37,23 @@ use crate::{
         cluster::{Cluster, Places},
         health::HealthReporter,
         shadow::Shadow,
-        stack::Door,
+        stack::{self, Door},
     },
     telemetry::{
+        audit::{AuditError, AuditLog},
         http::{self, HttpState},
         logs, metrics,
     },
+    transport::{self, ClientTls, Protocol, TlsError},
 };
 use deep::ServerProbes;
 use hangup::Hangups;
 pub use once::replicate_once;
+pub use ports::check_certificates;
+use ports::{listen, listener, local, node_tls};
 pub use replicator::replicate;
 use tasks::Tasks;
+use visitors::Visitors;
 
 /// What can keep a server from starting or running.
 #[derive(Debug, thiserror::Error)]
@@ -62,12 +71,15 @@ pub enum AppError {
     /// The metrics recorder.
     #[error("metrics: {0}")]
     Metrics(#[from] metrics::MetricsError),
+    /// Who may do what.
+    #[error("{0}")]
+    Access(#[from] crate::access::AccessError),
     /// The reflection service.
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// The gRPC server stopped by itself.
-    #[error("the gRPC server stopped: {0}")]
-    Grpc(#[from] tonic::transport::Error),
+    /// Certificates and keys.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     /// A signal handler.
     #[error("signals: {0}")]
     Signals(std::io::Error),
@@ -77,6 +89,9 @@ pub enum AppError {
     /// Requests were still running when the time to drain was over.
     #[error("stopped with requests still running after {0:?}")]
     NotDrained(std::time::Duration),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// There is nothing to copy to, or to compare with.
     #[error("the configuration has no replicas for this")]
     NoReplicas,
@@ -106,14 +121,16 @@ pub struct App {
     http_address: SocketAddr,
     router: Option<Arc<Router>>,
     door: Arc<Door>,
+    audit: AuditLog,
     shadow: Option<Arc<Shadow>>,
     health: HealthReporter,
     live: Live,
     reloader: Arc<Reloader>,
     watchers: Watchers,
+    access: Option<Arc<Access>>,
     /// Asks the gRPC server to send GOAWAY and to drain.
     go_away: CancellationToken,
-    grpc: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
+    grpc: tokio::task::JoinHandle<()>,
     tasks: Tasks,
 }
 
@@ -127,19 +144,28 @@ impl App {
     /// The same; the configuration can be read again from its origin.
     pub async fn start_from(config: Config, origin: Option<Origin>) -> Result<Self, AppError> {
         let recorder = metrics::install(config.metrics.max_table_labels)?;
-        let grpc_listener = listen("server.grpc_address", config.server.grpc_address).await?;
-        let http_listener = listen("server.http_address", config.server.http_address).await?;
-        let grpc_address = local("server.grpc_address", &grpc_listener)?;
-        let http_address = local("server.http_address", &http_listener)?;
+        let audit = AuditLog::open(&config.audit)?;
+        let access = match config.access.clone() {
+            Some(settings) => Some(Access::start(settings).await?),
+            None => None,
+        };
+        let grpc = listen("server.grpc_address", config.server.grpc_address).await?;
+        let http = listen("server.http_address", config.server.http_address).await?;
+        let grpc_address = local("server.grpc_address", &grpc)?;
+        let http_address = local("server.http_address", &http)?;
 
         let live = Live::new(config.clone());
         let watchers = Watchers::default();
         let health = readiness::reporter();
         let go_away = CancellationToken::new();
         let tasks = Tasks::new();
+        let server = &config.server;
+        let grpc_listener = listener(grpc, Protocol::Grpc, server.tls.as_ref(), &tasks)?;
+        let http_listener = listener(http, Protocol::Http, server.http_tls.as_ref(), &tasks)?;
         let events = Events::default();
         let router = local::start(&config, &live, &events, &tasks);
-        let nodes = Arc::new(known_nodes(&config, &live, router.as_deref()));
+        let tls = node_tls(&config, &tasks)?;
+        let nodes = Arc::new(known_nodes(&config, &live, router.as_deref(), tls));
         tasks.know(&nodes);
         tasks.spawn(sample::keep_counting(Arc::clone(&nodes), tasks.stop()));
         let serving = readiness::Serving {
@@ -156,12 +182,20 @@ impl App {
         tasks.spawn(async move { upkeep.run_upkeep(stop_upkeep).await });
 
         let door = Door::new(&config.admission, config.limits.max_concurrent_requests);
-        let shadow = local::shadow(&config, router.as_deref(), &door);
-        let heeds = heed::heeds(router.as_ref(), &nodes, &door);
+        let quotas = Quotas::new(config.quotas.clone());
+        let shadow = local::shadow(&config, &live, router.as_ref(), &nodes, &door);
+        if let Some(access) = access.clone() {
+            tasks.spawn(access.keep_current(tasks.stop()));
+        }
+        let heeds = heed::heeds(router.as_ref(), &nodes, &door, access.as_ref(), &quotas);
         let reloader = Arc::new(Reloader::new(live.clone(), origin, heeds));
         let gateway = match nodes.is_empty() {
             true => None,
-            false => Some(Gateway::new(Arc::clone(&nodes), live.clone())?),
+            false => Some(Gateway::new(
+                Arc::clone(&nodes),
+                live.clone(),
+                shadow.clone(),
+            )?),
         };
         let services = grpc::Services {
             api: router.clone().map(|router| Api {
@@ -184,16 +218,21 @@ impl App {
         let state = HttpState {
             recorder,
             probes: Arc::new(probes),
+            visitors: Arc::new(Visitors::new(live.clone(), access.clone())),
         };
-        let stop_http = tasks.stop();
+        let (stop_http, live_http) = (tasks.stop(), live.clone());
         tasks.spawn(async move {
-            if let Err(error) = http::serve(http_listener, state, stop_http).await {
-                tracing::error!(%error, "the HTTP server stopped");
-            }
+            transport::serve(http_listener, http::router(state), live_http, stop_http).await;
         });
         let server = grpc::server(
             services,
-            Arc::clone(&door),
+            stack::stack(
+                &live,
+                Arc::clone(&door),
+                access.clone(),
+                quotas,
+                audit.clone(),
+            ),
             &health,
             &config.server,
             &live,
@@ -213,11 +252,13 @@ impl App {
             http_address,
             router,
             door,
+            audit,
             shadow,
             health,
             live,
             reloader,
             watchers,
+            access,
             go_away,
             grpc,
             tasks,
@@ -266,13 +307,23 @@ pub async fn run(config: Config, sources: Sources) -> Result<(), AppError> {
     let logs = logs::init(&config.logging)?;
     let log = Some(logs.filter());
     let app = App::start_from(config, Some(Origin { sources, log })).await?;
-    let reloading = hangups.reload(Arc::clone(&app.reloader), app.tasks.stop());
+    let reloading = hangups.reload(
+        Arc::clone(&app.reloader),
+        app.access.clone(),
+        app.audit.clone(),
+        app.tasks.stop(),
+    );
     app.tasks.spawn(reloading);
     app.run_until(signals).await
 }
 
 /// The other nodes of a configuration.
-fn known_nodes(config: &Config, live: &Live, router: Option<&Router>) -> Nodes {
+fn known_nodes(
+    config: &Config,
+    live: &Live,
+    router: Option<&Router>,
+    tls: Option<ClientTls>,
+) -> Nodes {
     let primary = match &config.primary {
         config::Primary::Embedded(_) => None,
         config::Primary::Node(node) => Some(node.clone()),
@@ -285,23 +336,11 @@ fn known_nodes(config: &Config, live: &Live, router: Option<&Router>) -> Nodes {
     };
     let now = Instant::now();
     let pool = Pool::new(Vec::new(), settings, budgets, rand::random(), now);
-    Nodes::new(primary, heed::weight_together(config), pool, live.clone())
-}
-
-async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| AppError::Listen {
-            setting,
-            address,
-            source,
-        })
-}
-
-fn local(setting: &'static str, listener: &TcpListener) -> Result<SocketAddr, AppError> {
-    listener.local_addr().map_err(|source| AppError::Listen {
-        setting,
-        address: SocketAddr::from(([0, 0, 0, 0], 0)),
-        source,
-    })
+    Nodes::new(
+        primary,
+        heed::weight_together(config),
+        pool,
+        live.clone(),
+        tls,
+    )
 }

@@ -6,9 +6,17 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use futures::future::{BoxFuture, join_all};
 
 use super::{
-    AppError, deep, hangup::Hangups, listen, local, sample, shutdown::Signals, tasks::Tasks,
+    AppError, deep,
+    hangup::Hangups,
+    heed,
+    ports::{listen, listener, local},
+    sample,
+    shutdown::Signals,
+    tasks::Tasks,
+    visitors::Visitors,
 };
 use crate::{
+    access::Access,
     config::{Config, Live, ReplicaMode, Replication, Sources},
     connection::{Connection, Events, Primary},
     domain::{Role, view::ConnectionState},
@@ -16,15 +24,18 @@ use crate::{
     router::Router,
     storage::Sessions,
     telemetry::{
+        audit::AuditLog,
         http::{self, DeepCheck, HttpState, Probes},
         logs, metrics,
     },
+    transport::{self, Protocol},
 };
 
 /// A running replicator.
 pub(super) struct Replicator {
     tasks: Tasks,
     live: Live,
+    access: Option<Arc<Access>>,
 }
 
 /// Copies until a signal asks to stop. SIGHUP makes it read `sources`, which
@@ -39,12 +50,18 @@ pub async fn replicate(config: Config, sources: Sources) -> Result<(), AppError>
     // Held to the end: dropping it sends the last traces.
     let logs = logs::init(&config.logging)?;
     let log = Some(logs.filter());
+    let audit = AuditLog::open(&config.audit)?;
     let replicator = Replicator::start(config).await?;
     let origin = Some(Origin { sources, log });
-    let reloader = Arc::new(Reloader::new(replicator.live.clone(), origin, Vec::new()));
+    let heeds = heed::of_access(replicator.access.as_ref())
+        .into_iter()
+        .collect();
+    let reloader = Arc::new(Reloader::new(replicator.live.clone(), origin, heeds));
     let tasks = &replicator.tasks;
-    tasks.spawn(hangups.reload(reloader, tasks.stop()));
+    let access = replicator.access.clone();
+    tasks.spawn(hangups.reload(reloader, access, audit.clone(), tasks.stop()));
     replicator.run_until(signals).await;
+    audit.flush().await;
     Ok(())
 }
 
@@ -83,8 +100,12 @@ pub(super) fn options(config: &Config) -> Replication {
 impl Replicator {
     async fn start(config: Config) -> Result<Self, AppError> {
         let recorder = metrics::install(config.metrics.max_table_labels)?;
-        let listener = listen("server.http_address", config.server.http_address).await?;
-        let address: SocketAddr = local("server.http_address", &listener)?;
+        let access = match config.access.clone() {
+            Some(settings) => Some(Access::start(settings).await?),
+            None => None,
+        };
+        let http = listen("server.http_address", config.server.http_address).await?;
+        let address: SocketAddr = local("server.http_address", &http)?;
 
         let live = Live::new(config.clone());
         let sessions = Arc::new(Sessions::new(config.cache));
@@ -98,6 +119,12 @@ impl Replicator {
         ));
 
         let tasks = Tasks::new();
+        let listener = listener(
+            http,
+            Protocol::Http,
+            config.server.http_tls.as_ref(),
+            &tasks,
+        )?;
         for connection in router.connections() {
             tasks.watch(connection, &sessions, &live);
         }
@@ -114,20 +141,26 @@ impl Replicator {
             Arc::clone(&sessions),
             tasks.stop(),
         ));
+        if let Some(access) = access.clone() {
+            tasks.spawn(access.keep_current(tasks.stop()));
+        }
         let (upkeep, stop_upkeep) = (recorder.clone(), tasks.stop());
         tasks.spawn(async move { upkeep.run_upkeep(stop_upkeep).await });
         let state = HttpState {
             recorder,
             probes: Arc::new(ReplicatorProbes { router }),
+            visitors: Arc::new(Visitors::new(live.clone(), access.clone())),
         };
-        let stop_http = tasks.stop();
+        let (stop_http, live_http) = (tasks.stop(), live.clone());
         tasks.spawn(async move {
-            if let Err(error) = http::serve(listener, state, stop_http).await {
-                tracing::error!(%error, "the HTTP server stopped");
-            }
+            transport::serve(listener, http::router(state), live_http, stop_http).await;
         });
         tracing::info!(http = %address, replicas = replicas.len(), "replicating");
-        Ok(Self { tasks, live })
+        Ok(Self {
+            tasks,
+            live,
+            access,
+        })
     }
 
     /// Copies until a signal comes. What is being copied then is finished, for at

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -31,7 +32,7 @@ pub(super) async fn keep_sampling(
     }
 }
 
-/// Counts the other nodes until `stop`.
+/// Counts the other nodes and their shares until `stop`.
 pub(super) async fn keep_counting(nodes: Arc<Nodes>, stop: CancellationToken) {
     use ConnectionState::{Connecting, Down, Up};
     loop {
@@ -40,6 +41,9 @@ pub(super) async fn keep_counting(nodes: Arc<Nodes>, stop: CancellationToken) {
                 let count = states.iter().filter(|s| **s == state).count();
                 metrics::nodes(&group, state.as_str(), count);
             }
+        }
+        for (group, percent) in nodes.shares(Instant::now()) {
+            metrics::connection_share(&group, percent);
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
@@ -59,7 +63,7 @@ async fn sample(router: &Router, sessions: &Sessions, counted: &mut HashMap<Tabl
         // Counting rows reads nothing but the manifest, and once per version.
         let version = entry.snapshot.version();
         if counted.get(table) != Some(&version)
-            && let Ok(rows) = entry.snapshot.count(None, 0).await
+            && let Ok(rows) = entry.snapshot.count_all().await
         {
             metrics::table_rows(table.as_str(), rows);
             counted.insert(table.clone(), version);

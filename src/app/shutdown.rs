@@ -34,7 +34,7 @@ impl App {
         let name = tokio::select! {
             name = signals.next() => name,
             ended = &mut self.grpc => {
-                ended??;
+                ended?;
                 return Ok(());
             }
         };
@@ -60,9 +60,10 @@ impl App {
         self.go_away.cancel();
         let drained = tokio::time::timeout(shutdown.drain, self.grpc).await;
         self.tasks.finish().await;
+        self.audit.flush().await;
         match drained {
             Ok(ended) => {
-                ended??;
+                ended?;
                 tracing::info!("stopped");
                 Ok(())
             }

@@ -2,9 +2,15 @@
 
 use std::{error::Error, time::Duration};
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{Channel, Endpoint},
+};
 
-use super::error::{CliError, chain};
+use super::{
+    error::{CliError, chain},
+    security::{self, Security, Shown},
+};
 use crate::{
     domain::Role,
     proto::v1::{
@@ -12,6 +18,7 @@ use crate::{
         search_service_client::SearchServiceClient, table_service_client::TableServiceClient,
         write_service_client::WriteServiceClient,
     },
+    transport::Named,
 };
 
 /// For how long a TCP connection may take.
@@ -21,10 +28,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// that count.
 const MAX_MESSAGE_BYTES: usize = u32::MAX as usize;
 
+/// A connection whose requests show what they have to.
+pub(super) type Link = InterceptedService<Channel, Shown>;
+
 /// Which server to talk to.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Server {
-    /// The server: host:port, or an http:// URL.
+    /// The server: host:port, or an http:// or https:// URL.
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -32,41 +42,79 @@ pub(super) struct Server {
         default_value = "127.0.0.1:50051"
     )]
     pub address: String,
+    #[command(flatten)]
+    pub security: Security,
 }
 
 impl Server {
-    pub(super) async fn connect(&self) -> Result<Channel, CliError> {
-        connect(&self.address).await
+    pub(super) async fn connect(&self) -> Result<Link, CliError> {
+        connect(&self.address, &self.security).await
     }
 }
 
-/// Where to connect to, not connected yet.
+/// Where to connect to and how, not connected yet.
+pub(super) struct Way {
+    endpoint: Endpoint,
+    tls: Option<Named>,
+    shown: Shown,
+}
+
+impl Way {
+    /// # Errors
+    /// What is wrong with the address, the flags or the files that they name.
+    pub(super) fn to(address: &str, security: &Security) -> Result<Self, CliError> {
+        let (endpoint, asks_for_tls) = endpoint(address)?;
+        let host = endpoint.uri().host().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Ok(Self {
+            tls: security.tls(host, asks_for_tls)?,
+            shown: security.shown()?,
+            endpoint,
+        })
+    }
+
+    /// One HTTP/2 connection.
+    pub(super) async fn connect(self) -> Result<Link, tonic::transport::Error> {
+        let channel = security::connect(&self.endpoint, self.tls.as_ref()).await?;
+        Ok(InterceptedService::new(channel, self.shown))
+    }
+
+    /// One that is made when it is needed, in plaintext.
+    #[cfg(test)]
+    pub(super) fn connect_lazy(self) -> Link {
+        InterceptedService::new(self.endpoint.connect_lazy(), self.shown)
+    }
+}
+
+/// The address in a form that is plaintext to tonic, and whether it asks for TLS.
 ///
 /// # Errors
-/// [`CliError::Usage`] for what is no address, and for https: this build of the
-/// client has no TLS.
-pub(super) fn endpoint(address: &str) -> Result<Endpoint, CliError> {
-    let url = match address.split_once("://") {
-        Some(("http", _)) => address.to_string(),
+/// [`CliError::Usage`] for what is no address.
+fn endpoint(address: &str) -> Result<(Endpoint, bool), CliError> {
+    let (rest, asks_for_tls) = match address.split_once("://") {
+        Some(("http", rest)) => (rest, false),
+        Some(("https", rest)) => (rest, true),
         Some((scheme, _)) => {
-            let problem = format!("--address: {scheme} is not spoken, only plaintext http");
+            let problem = format!("--address: {scheme} is not spoken, only http and https");
             return Err(CliError::Usage(problem));
         }
-        None => format!("http://{address}"),
+        None => (address, false),
     };
-    let endpoint = Endpoint::from_shared(url)
+    let endpoint = Endpoint::from_shared(format!("http://{rest}"))
         .ok()
         .filter(|e| e.uri().port().is_some());
     let Some(endpoint) = endpoint else {
-        let problem = format!("--address: '{address}' is not host:port or http://host:port");
+        let problem = format!(
+            "--address: '{address}' is not host:port, http://host:port or https://host:port"
+        );
         return Err(CliError::Usage(problem));
     };
-    Ok(endpoint.connect_timeout(CONNECT_TIMEOUT))
+    Ok((endpoint.connect_timeout(CONNECT_TIMEOUT), asks_for_tls))
 }
 
 /// One HTTP/2 connection.
-pub(super) async fn connect(address: &str) -> Result<Channel, CliError> {
-    let connected = endpoint(address)?.connect().await;
+pub(super) async fn connect(address: &str, security: &Security) -> Result<Link, CliError> {
+    let connected = Way::to(address, security)?.connect().await;
     connected.map_err(|error| CliError::Connect {
         address: address.to_string(),
         cause: why(&error),
@@ -78,21 +126,21 @@ pub(super) fn why(error: &tonic::transport::Error) -> String {
     error.source().map_or_else(|| error.to_string(), chain)
 }
 
-pub(super) fn search(channel: Channel) -> SearchServiceClient<Channel> {
+pub(super) fn search(channel: Link) -> SearchServiceClient<Link> {
     SearchServiceClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
 
-pub(super) fn write(channel: Channel) -> WriteServiceClient<Channel> {
+pub(super) fn write(channel: Link) -> WriteServiceClient<Link> {
     WriteServiceClient::new(channel).max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
 
-pub(super) fn table(channel: Channel) -> TableServiceClient<Channel> {
+pub(super) fn table(channel: Link) -> TableServiceClient<Link> {
     TableServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES)
 }
 
-pub(super) fn cluster(channel: Channel) -> ClusterServiceClient<Channel> {
+pub(super) fn cluster(channel: Link) -> ClusterServiceClient<Link> {
     ClusterServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES)
 }
 
@@ -129,13 +177,15 @@ mod tests {
             "127.0.0.1:1",
             "[::1]:50051",
             "http://host:80",
+            "https://host:443",
         ] {
-            assert!(endpoint(fits).is_ok(), "{fits}");
+            let (_, asks_for_tls) = endpoint(fits).unwrap();
+            assert_eq!(asks_for_tls, fits.starts_with("https"), "{fits}");
         }
         for wrong in [
             "",
             "localhost",
-            "https://host:1",
+            "https://host",
             "unix://x",
             "http://",
             "a b:1",
@@ -146,5 +196,22 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    #[test]
+    fn what_means_nothing_in_plaintext_is_said() {
+        let name = |name: &str| Security {
+            server_name: Some(name.into()),
+            ..Security::default()
+        };
+        let said = Way::to("host:1", &name("x")).err().unwrap().to_string();
+        assert_eq!(said, "--server-name: needs --tls");
+        let file = Security {
+            tls: true,
+            ca_file: Some("/no/such/file".into()),
+            ..Security::default()
+        };
+        let said = Way::to("host:1", &file).err().unwrap().to_string();
+        assert!(said.contains("/no/such/file"), "{said}");
     }
 }

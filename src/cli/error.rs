@@ -5,7 +5,7 @@ use std::{error::Error, io, path::PathBuf, process::ExitCode};
 use tonic::Status;
 use tonic_types::StatusExt;
 
-use crate::{app::AppError, config::ConfigErrors};
+use crate::{app::AppError, config::ConfigErrors, transport::TlsError};
 
 /// Exit code of wrong arguments, as clap has it.
 pub(super) const USAGE: u8 = 2;
@@ -25,6 +25,9 @@ pub enum CliError {
     /// The server ended with an error.
     #[error("{}", chain(.0))]
     App(#[from] AppError),
+    /// Certificates and keys of the command line.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     /// No connection to a server.
     #[error("no connection to {address}: {cause}")]
     Connect { address: String, cause: String },
@@ -46,7 +49,8 @@ impl CliError {
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             CliError::Usage(_) => ExitCode::from(USAGE),
-            CliError::Config(_) => ExitCode::from(CONFIG),
+            CliError::Config(_) | CliError::App(AppError::Tls(_)) => ExitCode::from(CONFIG),
+            CliError::Tls(_) => ExitCode::from(USAGE),
             _ => ExitCode::FAILURE,
         }
     }

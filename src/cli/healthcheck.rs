@@ -3,10 +3,8 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use tonic::transport::Channel;
-
 use super::{
-    client::{Server, endpoint, why},
+    client::{Link, Server, Way, why},
     error::in_words,
     print,
 };
@@ -74,10 +72,11 @@ impl Healthcheck {
         Ok(answer.into_inner().status())
     }
 
-    async fn connect(&self) -> Result<Channel, (u8, String)> {
+    async fn connect(&self) -> Result<Link, (u8, String)> {
         let address = &self.server.address;
-        let endpoint = endpoint(address).map_err(|error| (BAD_ARGUMENTS, error.to_string()))?;
-        let connected = tokio::time::timeout(self.connect_timeout, endpoint.connect()).await;
+        let way = Way::to(address, &self.server.security)
+            .map_err(|error| (BAD_ARGUMENTS, error.to_string()))?;
+        let connected = tokio::time::timeout(self.connect_timeout, way.connect()).await;
         let problem = match connected {
             Ok(Ok(channel)) => return Ok(channel),
             Ok(Err(error)) => why(&error),
@@ -104,6 +103,7 @@ mod tests {
         Healthcheck {
             server: Server {
                 address: address.into(),
+                security: Default::default(),
             },
             service: service.into(),
             connect_timeout: Duration::from_secs(5),

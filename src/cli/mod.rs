@@ -1,5 +1,6 @@
 //! The command line: one subcommand a file.
 
+mod access;
 mod bench;
 mod client;
 mod completions;
@@ -12,6 +13,7 @@ mod rebuild;
 mod reload;
 mod replicate;
 mod search;
+mod security;
 mod serve;
 mod status;
 mod table;
@@ -29,6 +31,7 @@ use clap::{Parser, Subcommand};
 
 pub use bench::load;
 pub use error::CliError;
+pub use security::Security;
 
 /// A gRPC read-replica router and server for LanceDB.
 #[derive(Debug, Parser)]
@@ -58,6 +61,7 @@ enum Command {
     Search(search::Search),
     Import(import::Import),
     Bench(bench::Bench),
+    Access(access::Access),
     Completions(completions::Completions),
 }
 
@@ -91,7 +95,7 @@ impl Cli {
             Command::Serve(command) => command.run().await,
             Command::Replicate(command) => command.run().await,
             Command::Verify(command) => return command.run().await,
-            Command::CheckConfig(command) => command.run(),
+            Command::CheckConfig(command) => command.run().await,
             Command::Config(command) => command.run(),
             Command::Healthcheck(command) => return command.run().await,
             Command::Status(command) => command.run().await,
@@ -106,6 +110,7 @@ impl Cli {
             Command::Search(command) => command.run().await,
             Command::Import(command) => command.run().await,
             Command::Bench(command) => command.run().await,
+            Command::Access(command) => command.run(),
             Command::Completions(command) => command.run(),
         };
         match done {

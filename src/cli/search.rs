@@ -3,10 +3,9 @@
 use std::{path::PathBuf, time::Instant};
 
 use clap::ValueEnum;
-use tonic::transport::Channel;
 
 use super::{
-    client::{self, Server, required},
+    client::{self, Link, Server, required},
     error::CliError,
     print, table, values, vector,
 };
@@ -154,7 +153,7 @@ impl Search {
     /// The vector of the row with that key, and the connection that had it.
     async fn stored_vector(
         &self,
-        channel: Channel,
+        channel: Link,
         key: &str,
     ) -> Result<(Vec<f32>, String), CliError> {
         let describe = v1::DescribeTableRequest {

@@ -1,24 +1,31 @@
 //! From what is written to what is meant: durations, sizes, addresses and what
 //! they have to do with one another.
 
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use tracing_subscriber::EnvFilter;
 
 use super::{
     Cache, Config, Health, Limits, Logging, Metrics, Server, Shutdown,
+    access::access,
     admission::admission,
-    checks::{Zero, bytes, duration},
+    audit::audit,
+    checks::{Zero, bytes, duration, secret_file},
     connections::{Connections, connections},
+    exposure::exposure,
     fault::Faults,
     freshness::freshness,
+    functions::Functions,
     nodes,
     pool::pool,
+    quotas::quotas,
     raw::{self, Raw},
     replication::replication,
     retention::retention,
     sessions::sessions,
     shadow::shadow,
+    sockets::sockets,
+    tls::server_tls,
     units::ByteSize,
     writes::writes,
 };
@@ -33,14 +40,19 @@ pub(super) fn build_and_validate(
     data_dir: Option<&Path>,
     faults: &mut Faults,
 ) -> Option<Config> {
-    let server = server(&raw.server, faults);
+    let server = server(raw, faults);
     let limits = limits(&raw.limits, faults);
+    let sockets = sockets(&raw.limits, faults);
+    let functions = functions(&raw.limits.allowed_functions, faults);
+    let quotas = quotas(&raw.quotas, faults);
+    let audit = audit(&raw.audit, faults);
     let admission = admission(&raw.admission, &limits, faults);
     let shutdown = Shutdown {
         grace: duration(faults, "shutdown.grace", &raw.shutdown.grace, Zero::Allowed),
         drain: duration(faults, "shutdown.drain", &raw.shutdown.drain, Zero::Allowed),
     };
     let settings = nodes::settings(&raw.nodes, faults);
+    let (tls, api_key) = nodes::trust(&raw.nodes, faults);
     let connections = connections(raw, data_dir, faults);
     let replication = replication(&raw.replication, faults);
     let retention = retention(&raw.retention, &replication, faults);
@@ -64,14 +76,20 @@ pub(super) fn build_and_validate(
         ),
     };
     let logging = logging(&raw.logging, faults);
+    let key = "metrics.bearer_token_file";
+    let bearer_token = secret_file(faults, key, &raw.metrics.bearer_token_file);
 
     let Connections {
         primary,
         replicas,
         nodes,
     } = connections?;
+    let has_nodes = !nodes.is_empty() || primary.location().is_none();
+    let access = access(&raw.access, has_nodes, faults);
     let here = replicas.iter().chain(primary.location());
-    let shadow = shadow(&raw.shadow, here, faults);
+    let named = here.map(|location| location.name.as_str());
+    let named = named.chain(nodes.iter().map(|node| node.name.as_str()));
+    let shadow = shadow(&raw.shadow, named.chain(primary.node_name()), faults);
     if retention.enabled && primary.location().is_none() {
         let problem =
             "needs a primary whose location this process opens: another node prunes its own";
@@ -80,6 +98,10 @@ pub(super) fn build_and_validate(
     Some(Config {
         server: server?,
         limits,
+        sockets,
+        access,
+        functions: Arc::new(functions?),
+        quotas,
         admission,
         shutdown,
         primary,
@@ -87,6 +109,8 @@ pub(super) fn build_and_validate(
         nodes: nodes::Nodes {
             replicas: nodes,
             settings,
+            tls,
+            api_key,
         },
         replication,
         retention,
@@ -98,13 +122,25 @@ pub(super) fn build_and_validate(
         health,
         cache,
         logging,
+        audit,
         metrics: Metrics {
             max_table_labels: raw.metrics.max_table_labels,
+            bearer_token,
         },
     })
 }
 
-fn server(raw: &raw::Server, faults: &mut Faults) -> Option<Server> {
+fn functions(written: &[String], faults: &mut Faults) -> Option<Functions> {
+    let fault = |(i, problem): (usize, String)| {
+        faults.push(format!("limits.allowed_functions[{i}]"), problem);
+    };
+    Functions::of(written).map_err(fault).ok()
+}
+
+fn server(all: &Raw, faults: &mut Faults) -> Option<Server> {
+    let raw = &all.server;
+    let tls = server_tls("server.tls", &raw.tls, faults);
+    let http_tls = server_tls("server.http_tls", &raw.http_tls, faults);
     let grpc = faults.ok("server.grpc_address", address(&raw.grpc_address));
     let http = faults.ok("server.http_address", address(&raw.http_address));
     let (grpc_address, http_address) = (grpc?, http?);
@@ -116,10 +152,15 @@ fn server(raw: &raw::Server, faults: &mut Faults) -> Option<Server> {
             "must differ from server.grpc_address",
         );
     }
+    exposure(grpc_address, tls.as_ref(), all, faults);
     Some(Server {
         grpc_address,
         http_address,
         reflection: raw.reflection,
+        tls,
+        http_tls,
+        allow_plaintext: raw.allow_plaintext,
+        allow_unauthenticated: raw.allow_unauthenticated,
     })
 }
 
@@ -160,6 +201,20 @@ fn limits(raw: &raw::Limits, faults: &mut Faults) -> Limits {
             Zero::Refused,
         ),
         max_filter_depth: raw.max_filter_depth,
+        max_filter_terms: raw.max_filter_terms,
+        max_filter_list: raw.max_filter_list,
+        max_pattern_bytes: bytes(
+            faults,
+            "limits.max_pattern_bytes",
+            &raw.max_pattern_bytes,
+            Zero::Refused,
+        ),
+        max_query_memory: bytes(
+            faults,
+            "limits.max_query_memory",
+            &raw.max_query_memory,
+            Zero::Refused,
+        ),
         max_import_bytes: bytes(
             faults,
             "limits.max_import_bytes",

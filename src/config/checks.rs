@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 use super::{
+    SecretFile,
     fault::Faults,
     units::{ByteSize, DurationText},
 };
@@ -39,4 +42,32 @@ pub(super) fn bytes(faults: &mut Faults, path: &str, size: &ByteSize, zero: Zero
         faults.push(path, "is more than this machine can address");
         0
     })
+}
+
+/// The secret in a file, without the space around it; `None` where no file is named.
+pub(super) fn secret_file(faults: &mut Faults, path: &str, file: &str) -> Option<SecretFile> {
+    if file.is_empty() {
+        return None;
+    }
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => {
+            faults.push(path, format!("cannot be read: {error}"));
+            return None;
+        }
+    };
+    match text.trim() {
+        "" => {
+            faults.push(path, "is an empty file");
+            None
+        }
+        secret if !secret.bytes().all(|b| b.is_ascii_graphic()) => {
+            faults.push(path, "has more than one word of ASCII letters and signs");
+            None
+        }
+        secret => Some(SecretFile {
+            path: file.into(),
+            secret: SecretString::from(secret),
+        }),
+    }
 }

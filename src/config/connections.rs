@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::{
     Discovery, Location, NodePrimary, NodeReplica, Primary, ReplicaMode,
     fault::Faults,
-    location::{canonical, identity, storage_options},
+    location::{canonical, encrypted_or_allowed, heeded, identity, storage_options},
     nodes::is_node,
     pool::zone,
     raw::{self, Raw},
@@ -138,6 +138,7 @@ fn primary_node(
         Discovery::Static(address) => Some(Primary::Node(NodePrimary {
             name: node.name,
             address,
+            tls: node.tls,
         })),
         Discovery::Dns(_) | Discovery::File(_) => {
             faults.push("primary.uri", "must be one node: write grpc://host:port");
@@ -196,23 +197,22 @@ fn place(path: &str, default_name: String, raw: Written<'_>, faults: &mut Faults
             let problem = "is for locations that this process opens, and uri is a node";
             faults.push(format!("{path}.mode"), problem);
         }
-        if !raw.in_rotation {
-            let problem = "is for locations that this process opens, and uri is a node";
-            faults.push(format!("{path}.in_rotation"), problem);
-        }
         if !raw.storage_options.is_empty() {
             let problem = "are for locations that this process opens, and uri is a node";
             faults.push(format!("{path}.storage_options"), problem);
         }
-        let discovery = faults.ok(&at, Discovery::parse(uri))?;
+        let (discovery, tls) = faults.ok(&at, Discovery::parse(uri))?;
         return Some(Place::Node(NodeReplica {
             name,
             discovery,
+            tls,
+            in_rotation: raw.in_rotation,
             weight: raw.weight,
             zone,
         }));
     }
-    let storage_options = storage_options(path, raw.storage_options, faults);
+    let (storage_options, option_files) = storage_options(path, raw.storage_options, faults);
+    encrypted_or_allowed(path, &storage_options, faults);
     let uri = match raw.uri {
         Some(uri) => faults.ok(&at, canonical(uri))?,
         None => {
@@ -220,7 +220,8 @@ fn place(path: &str, default_name: String, raw: Written<'_>, faults: &mut Faults
             return None;
         }
     };
-    Some(Place::Embedded(Location {
+    heeded(path, &uri, &storage_options, faults);
+    let location = Location {
         name,
         uri,
         mode: raw.mode,
@@ -228,7 +229,14 @@ fn place(path: &str, default_name: String, raw: Written<'_>, faults: &mut Faults
         weight: raw.weight,
         zone,
         storage_options,
-    }))
+        option_files,
+    };
+    if path != "primary" && raw.mode == ReplicaMode::Managed && location.commits_elsewhere() {
+        // A version is published by its manifest alone: DynamoDB would not know it.
+        let problem = "must be s3:// where mode is \"managed\": what this server copies is not in DynamoDB's table";
+        faults.push(at, problem);
+    }
+    Some(Place::Embedded(location))
 }
 
 /// No two connections of one name, and none at one place but the primary and a
@@ -253,7 +261,7 @@ fn all_differ(primary: Option<&Place>, replicas: &[Option<Place>], faults: &mut 
                 identity(&l.uri, &l.storage_options),
                 l.mode == ReplicaMode::Shared,
             ),
-            Place::Node(node) => (node.discovery.to_uri(), false),
+            Place::Node(node) => (node.discovery.to_uri(node.tls), false),
         };
         if path == "primary" {
             primary_place = Some(at.clone());

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::{
-    Config, Location,
+    Config, Location, NodeKey,
     effect::{Effect, effect},
     raw::schema,
 };
@@ -57,9 +57,13 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
 }
 
 /// Whether the values of a key are shown to nobody: what is in storage options
-/// may be a secret, and where data is kept is told to no client.
+/// may be a secret, and where data and keys are kept is told to no client.
 fn is_hidden(pattern: &str) -> bool {
-    pattern.ends_with(".uri") || pattern.contains(".storage_options.")
+    pattern.ends_with(".uri")
+        || pattern.ends_with("_file")
+        || pattern == "nodes.api_key"
+        || pattern.contains(".storage_options.")
+        || pattern == "audit.folder"
 }
 
 /// A value that has no keys below it.
@@ -117,7 +121,7 @@ fn collect(
     }
 }
 
-/// The keys of storage options that have another value. They read the same once
+/// The keys of secrets that have another value. They read the same once
 /// they are written.
 fn changed_secrets(old: &Config, new: &Config) -> BTreeSet<String> {
     let mut changed = match (old.primary.location(), new.primary.location()) {
@@ -128,11 +132,30 @@ fn changed_secrets(old: &Config, new: &Config) -> BTreeSet<String> {
     for (i, (old, new)) in old.replicas.iter().zip(&new.replicas).enumerate() {
         changed.extend(compare(&format!("replicas[{i}]"), old, new));
     }
+    if let (Some(NodeKey::Text(old)), Some(NodeKey::Text(new))) =
+        (&old.nodes.api_key, &new.nodes.api_key)
+        && old.expose_secret() != new.expose_secret()
+    {
+        changed.insert("nodes.api_key".to_owned());
+    }
+    if let (Some(old), Some(new)) = (&old.metrics.bearer_token, &new.metrics.bearer_token)
+        && old.secret.expose_secret() != new.secret.expose_secret()
+    {
+        changed.insert("metrics.bearer_token_file".to_owned());
+    }
     changed
 }
 
 fn compare(path: &str, old: &Location, new: &Location) -> BTreeSet<String> {
+    // Read again by itself: a rotated secret is no reason to restart.
+    let is_reread = |key: &String| {
+        let file = new.option_files.get(key);
+        file.is_some() && file == old.option_files.get(key)
+    };
     let differs = |(key, value): &(&String, &secrecy::SecretString)| {
+        if is_reread(key) {
+            return false;
+        }
         let other = old.storage_options.get(*key);
         other.is_some_and(|other| other.expose_secret() != value.expose_secret())
     };

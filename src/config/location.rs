@@ -9,7 +9,7 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::{fault::Faults, raw};
+use super::{Location, fault::Faults, raw};
 
 /// Options that end in "_file" and are options of the object store all the
 /// same, whose value is a path (object_store 0.14.2, `AmazonS3ConfigKey` and
@@ -23,8 +23,25 @@ const FILE_OPTIONS: [&str; 6] = [
     "federated_token_file",
 ];
 
+/// Options that Lance's client for S3 passes over: it finds these credentials by the
+/// environment variables of the same names.
+const ENVIRONMENT_ONLY: [&str; 12] = [
+    "aws_web_identity_token_file",
+    "web_identity_token_file",
+    "aws_role_arn",
+    "role_arn",
+    "aws_role_session_name",
+    "role_session_name",
+    "aws_container_authorization_token_file",
+    "container_authorization_token_file",
+    "aws_container_credentials_relative_uri",
+    "aws_container_credentials_full_uri",
+    "aws_metadata_endpoint",
+    "aws_endpoint_url_sts",
+];
+
 /// Options that make the same URI another place: the server behind it.
-const SERVER_OPTIONS: [&str; 11] = [
+const SERVER_OPTIONS: [&str; 13] = [
     "aws_endpoint",
     "aws_endpoint_url",
     "endpoint",
@@ -36,7 +53,33 @@ const SERVER_OPTIONS: [&str; 11] = [
     "google_base_url",
     "base_url",
     "aws_endpoint_url_s3",
+    "azure_storage_use_emulator",
+    "use_emulator",
 ];
+
+/// Options that are the address of a server, besides those of `SERVER_OPTIONS`.
+const OTHER_ADDRESSES: [&str; 1] = ["dynamodb_endpoint"];
+
+/// Options that allow addresses without TLS.
+const ALLOW_HTTP: [&str; 3] = ["allow_http", "aws_allow_http", "azure_allow_http"];
+
+impl Location {
+    /// What names the server behind the URI, with the account there: two locations
+    /// of the same URI and other servers are two places.
+    pub fn server(&self) -> String {
+        server(&self.storage_options)
+    }
+
+    /// Whether it is on the local disk.
+    pub fn is_local(&self) -> bool {
+        self.uri.starts_with("file:")
+    }
+
+    /// Whether versions are committed by DynamoDB, since the object store cannot.
+    pub fn commits_elsewhere(&self) -> bool {
+        self.uri.starts_with("s3+ddb:")
+    }
+}
 
 /// The URI as LanceDB is to see it.
 ///
@@ -136,12 +179,46 @@ pub(super) fn identity(uri: &str, options: &BTreeMap<String, SecretString>) -> S
     }
     url.set_query(None);
     let place = url.as_str().replacen("s3+ddb://", "s3://", 1);
+    format!("{place} {}", server(options))
+}
+
+fn server(options: &BTreeMap<String, SecretString>) -> String {
     let server: Vec<&str> = options
         .iter()
         .filter(|(key, _)| SERVER_OPTIONS.contains(&key.to_ascii_lowercase().as_str()))
         .map(|(_, value)| value.expose_secret().trim_end_matches('/'))
         .collect();
-    format!("{place} {}", server.join(" "))
+    server.join(" ")
+}
+
+/// Addresses without TLS are faults unless they are allowed in words: what goes
+/// there, data and keys, can be read by anybody on the way.
+pub(super) fn encrypted_or_allowed(
+    path: &str,
+    options: &BTreeMap<String, SecretString>,
+    faults: &mut Faults,
+) {
+    let lower = |key: &str| key.to_ascii_lowercase();
+    let is_allowed = options.iter().any(|(key, value)| {
+        ALLOW_HTTP.contains(&lower(key).as_str())
+            && matches!(
+                lower(value.expose_secret()).as_str(),
+                "true" | "1" | "on" | "yes" | "y"
+            )
+    });
+    if is_allowed {
+        return;
+    }
+    for (key, value) in options {
+        let is_address = SERVER_OPTIONS.contains(&lower(key).as_str())
+            || OTHER_ADDRESSES.contains(&lower(key).as_str());
+        if is_address && lower(value.expose_secret()).starts_with("http://") {
+            faults.push(
+                format!("{path}.storage_options.{key}"),
+                "is an address without TLS (http://): use https://, or allow it with allow_http = \"true\"",
+            );
+        }
+    }
 }
 
 /// With links resolved as far as the path exists.
@@ -158,13 +235,41 @@ fn real_path(path: &Path) -> PathBuf {
     path.to_path_buf()
 }
 
+/// Options that would be passed over without a word are faults.
+pub(super) fn heeded(
+    path: &str,
+    uri: &str,
+    options: &BTreeMap<String, SecretString>,
+    faults: &mut Faults,
+) {
+    if !uri.starts_with("s3") {
+        return;
+    }
+    for key in options.keys() {
+        let lower = key.to_ascii_lowercase();
+        if ENVIRONMENT_ONLY.contains(&lower.as_str()) {
+            let name = lower
+                .strip_prefix("aws_")
+                .unwrap_or(&lower)
+                .to_ascii_uppercase();
+            faults.push(
+                format!("{path}.storage_options.{key}"),
+                format!("has no effect here: set the environment variable AWS_{name}"),
+            );
+        }
+    }
+}
+
+/// The options of a location, and the files that some of them were read from.
+pub(super) type Options = (BTreeMap<String, SecretString>, BTreeMap<String, PathBuf>);
+
 /// The options, with those of `<name>_file` read from their files.
 pub(super) fn storage_options(
     path: &str,
     options: &BTreeMap<String, raw::StorageOption>,
     faults: &mut Faults,
-) -> BTreeMap<String, SecretString> {
-    let mut read = BTreeMap::new();
+) -> Options {
+    let (mut read, mut files) = (BTreeMap::new(), BTreeMap::new());
     for (key, raw::StorageOption(value)) in options {
         let at = format!("{path}.storage_options.{key}");
         let lower = key.to_ascii_lowercase();
@@ -177,14 +282,22 @@ pub(super) fn storage_options(
         };
         if options.keys().any(|other| other.eq_ignore_ascii_case(name)) {
             faults.push(at, format!("is given twice: here and as {name}"));
-        } else if let Some(value) = faults.ok(&at, read_secret(value.expose_secret())) {
-            read.insert(name.to_string(), value);
+        } else {
+            let file = Path::new(value.expose_secret());
+            if let Some(value) = faults.ok(&at, read_secret(file)) {
+                read.insert(name.to_string(), value);
+                files.insert(name.to_string(), file.to_owned());
+            }
         }
     }
-    read
+    (read, files)
 }
 
-fn read_secret(file: &str) -> Result<SecretString, String> {
+/// The secret in a file, without the end of its line.
+///
+/// # Errors
+/// What is wrong with the file, without its name.
+pub fn read_secret(file: &Path) -> Result<SecretString, String> {
     // The name is not quoted: it may be the secret itself, put into the wrong key.
     let text =
         fs::read_to_string(file).map_err(|error| format!("the file cannot be read: {error}"))?;
@@ -197,87 +310,4 @@ fn read_secret(file: &str) -> Result<SecretString, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn local_paths_become_absolute_file_uris() {
-        let here = std::env::current_dir().unwrap();
-        let expected = Url::from_file_path(here.join("db/x")).unwrap().to_string();
-        assert_eq!(canonical("db/x"), Ok(expected.clone()));
-        assert_eq!(canonical("./y/../db/./x/"), Ok(expected));
-        assert_eq!(
-            canonical("/data/a b/100%/é#1"),
-            Ok("file:///data/a%20b/100%25/%C3%A9%231".into())
-        );
-        assert_eq!(
-            canonical("file:///data/a%20b/"),
-            Ok("file:///data/a%20b".into())
-        );
-    }
-
-    #[cfg(all(feature = "aws", feature = "gcs", feature = "azure"))]
-    #[test]
-    fn object_stores_are_taken() {
-        assert_eq!(canonical("s3://bucket/a/"), Ok("s3://bucket/a".into()));
-        assert_eq!(canonical("gs://bucket"), Ok("gs://bucket".into()));
-        assert_eq!(canonical("az://container/a"), Ok("az://container/a".into()));
-        let dynamo = "s3+ddb://bucket/a?ddbTableName=locks";
-        assert_eq!(canonical(dynamo), Ok(dynamo.into()));
-    }
-
-    #[test]
-    fn wrong_locations_say_what_would_be_right() {
-        for (uri, part) in [
-            ("", "is empty"),
-            ("~/data", "whole path"),
-            ("db://mydb", "must be a path"),
-            ("memory://x", "must be a path"),
-            ("file://host/x", "without a host"),
-            #[cfg(feature = "aws")]
-            ("s3://", "names no bucket"),
-            #[cfg(feature = "aws")]
-            ("s3://key:hunter2@bucket/x", "storage_options"),
-            #[cfg(feature = "aws")]
-            ("s3://bucket/x?engine=ddb", "no query"),
-            #[cfg(feature = "aws")]
-            ("s3+ddb://bucket/x", "ddbTableName"),
-            #[cfg(not(feature = "aws"))]
-            ("s3://bucket/x", "feature aws"),
-            #[cfg(not(feature = "gcs"))]
-            ("gs://bucket/x", "feature gcs"),
-            #[cfg(not(feature = "azure"))]
-            ("az://bucket/x", "feature azure"),
-        ] {
-            let problem = canonical(uri).unwrap_err();
-            assert!(problem.contains(part), "{uri}: {problem}");
-            assert!(!problem.contains("hunter2"));
-        }
-    }
-
-    #[test]
-    fn one_place_has_one_identity() {
-        let none = BTreeMap::new();
-        let minio = BTreeMap::from([(
-            "aws_endpoint".to_string(),
-            SecretString::from("http://minio:9000"),
-        )]);
-        assert_eq!(
-            identity("s3+ddb://b/x?ddbTableName=t", &none),
-            identity("s3://b/x", &none)
-        );
-        assert_ne!(identity("s3://b/x", &minio), identity("s3://b/x", &none));
-
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("real")).unwrap();
-        std::os::unix::fs::symlink(folder.path().join("real"), folder.path().join("link")).unwrap();
-        let of = |name: &str| {
-            identity(
-                &canonical(folder.path().join(name).to_str().unwrap()).unwrap(),
-                &none,
-            )
-        };
-        assert_eq!(of("link/new"), of("real/new"));
-        assert_ne!(of("real/new"), of("real"));
-    }
-}
+mod tests;

@@ -6,50 +6,66 @@
 //! out what does not fit, [`build`] checks the meaning of the rest. All faults
 //! found on the way are reported together.
 
+mod access;
 mod admission;
+mod audit;
 mod build;
 mod checks;
 mod connections;
 mod diff;
 mod effect;
+mod exposure;
 pub mod failpoint;
 mod fault;
 mod freshness;
+mod functions;
 mod live;
 mod location;
 mod nodes;
+mod pattern;
 mod pool;
+mod quotas;
 mod raw;
 mod render;
 mod replication;
 mod retention;
 mod sessions;
 mod shadow;
+mod sockets;
 mod sources;
 mod structure;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod units;
 mod writes;
 
+pub use access::{Access, AccessRole, Binding, JwksSource, Jwt, PRINCIPAL, RowRule};
 pub use admission::Admission;
+pub use audit::{Audit, AuditTo, Rotation};
 pub use diff::{Change, diff};
 pub use effect::Effect;
 pub use fault::{ConfigErrors, Fault};
 pub use freshness::{DefaultFreshness, Freshness};
+pub use functions::Functions;
 pub use live::{Current, Live};
-pub use nodes::{Discovery, NodeAddress, NodePrimary, NodeReplica, NodeSettings, Nodes};
+pub use location::read_secret;
+pub use nodes::{Discovery, NodeAddress, NodeKey, NodePrimary, NodeReplica, NodeSettings, Nodes};
+pub use pattern::{Pattern, Who};
 pub use pool::{Balance, Hedging, Method, Outlier, Pool, Retries};
+pub use quotas::{Quota, Quotas};
 pub use raw::schema;
 pub use replication::{OnDivergence, ReplicaMode, Replication, Verify};
 pub use retention::{Keep, Retention};
 pub use sessions::Sessions;
 pub use shadow::Shadow;
+pub use sockets::Sockets;
 pub use sources::{Sources, load};
+pub use tls::{ClientAuth, ClientTls, KeyPair, ServerTls};
 pub use units::parse_bytes;
 pub use writes::Writes;
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 
@@ -59,6 +75,12 @@ use secrecy::SecretString;
 pub struct Config {
     pub server: Server,
     pub limits: Limits,
+    pub sockets: Sockets,
+    /// `None`: everybody may do everything.
+    pub access: Option<Access>,
+    /// What expressions may call: `limits.allowed_functions`.
+    pub functions: Arc<Functions>,
+    pub quotas: Quotas,
     pub admission: Admission,
     pub shutdown: Shutdown,
     pub primary: Primary,
@@ -78,6 +100,7 @@ pub struct Config {
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,
+    pub audit: Audit,
     pub metrics: Metrics,
 }
 
@@ -98,17 +121,33 @@ impl Primary {
             Primary::Node(_) => None,
         }
     }
+
+    /// The name, where it is another node.
+    pub fn node_name(&self) -> Option<&str> {
+        match self {
+            Primary::Embedded(_) => None,
+            Primary::Node(node) => Some(&node.name),
+        }
+    }
 }
 
 /// Where the server listens.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// gRPC, plaintext HTTP/2.
+    /// gRPC.
     pub grpc_address: SocketAddr,
     /// /metrics, /livez, /readyz, /health, /ready, /health/deep.
     pub http_address: SocketAddr,
     /// Whether the reflection services are there.
     pub reflection: bool,
+    /// Of the gRPC port; `None`: plaintext.
+    pub tls: Option<ServerTls>,
+    /// Of the HTTP port.
+    pub http_tls: Option<ServerTls>,
+    /// Plaintext is meant beyond loopback.
+    pub allow_plaintext: bool,
+    /// That anybody may call is meant beyond loopback.
+    pub allow_unauthenticated: bool,
 }
 
 /// What one request, or all of them together, may cost.
@@ -136,6 +175,14 @@ pub struct Limits {
     pub max_filter_bytes: usize,
     /// How deep a filter may nest.
     pub max_filter_depth: usize,
+    /// Operators and calls of one filter or expression.
+    pub max_filter_terms: usize,
+    /// Values of one list in a filter.
+    pub max_filter_list: usize,
+    /// Bytes of one pattern of LIKE or of a regular expression.
+    pub max_pattern_bytes: usize,
+    /// Bytes that one query may keep while it sorts, aggregates or joins.
+    pub max_query_memory: usize,
     /// Bytes of Arrow data that one Import may carry.
     pub max_import_bytes: u64,
 }
@@ -166,6 +213,8 @@ pub struct Location {
     pub zone: Option<String>,
     /// Passed to the object store; the values may be secrets.
     pub storage_options: BTreeMap<String, SecretString>,
+    /// The files that some of them were read from, by the option, to be read again.
+    pub option_files: BTreeMap<String, PathBuf>,
 }
 
 /// How connections are watched.
@@ -205,8 +254,17 @@ pub enum LogFormat {
 }
 
 /// What is measured.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Metrics {
     /// Tables with a label of their own; the others share `_other`.
     pub max_table_labels: usize,
+    /// The file with what /metrics and /health/deep ask for, and what it had.
+    pub bearer_token: Option<SecretFile>,
+}
+
+/// A file with a secret.
+#[derive(Debug, Clone)]
+pub struct SecretFile {
+    pub path: PathBuf,
+    pub secret: SecretString,
 }

@@ -3,12 +3,14 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::{
     checks::{Zero, duration},
     fault::Faults,
     raw,
+    tls::{ClientTls, node_tls},
 };
 
 /// Longest name of a host in DNS (RFC 1035, 2.3.4).
@@ -20,6 +22,18 @@ pub struct Nodes {
     /// Those that answer reads, in the order of the configuration.
     pub replicas: Vec<NodeReplica>,
     pub settings: NodeSettings,
+    /// For those with TLS.
+    pub tls: ClientTls,
+    /// What this process shows with its own probes.
+    pub api_key: Option<NodeKey>,
+}
+
+/// The API key of this process.
+#[derive(Debug, Clone)]
+pub enum NodeKey {
+    Text(SecretString),
+    /// Read anew whenever it is needed.
+    File(PathBuf),
 }
 
 /// How nodes are talked to.
@@ -43,6 +57,8 @@ pub struct NodeSettings {
 pub struct NodePrimary {
     pub name: String,
     pub address: NodeAddress,
+    /// Whether it is talked to with TLS.
+    pub tls: bool,
 }
 
 /// Nodes that answer reads, under one name.
@@ -50,6 +66,10 @@ pub struct NodePrimary {
 pub struct NodeReplica {
     pub name: String,
     pub discovery: Discovery,
+    /// Whether they are talked to with TLS.
+    pub tls: bool,
+    /// Whether clients' reads go there.
+    pub in_rotation: bool,
     /// Its share of the reads, beside the others.
     pub weight: u32,
     /// Where it is, for [`super::Balance::zone`].
@@ -121,14 +141,22 @@ pub(super) fn is_node(uri: &str) -> bool {
 }
 
 impl Discovery {
-    /// `grpc://host:port`, `grpc+dns://name:port` or `grpc+file:///path`.
+    /// `grpc://host:port`, `grpc+dns://name:port` or `grpc+file:///path`; with TLS if
+    /// it begins with grpcs.
     ///
     /// # Errors
     /// What would be right.
-    pub(super) fn parse(uri: &str) -> Result<Self, String> {
+    pub(super) fn parse(uri: &str) -> Result<(Self, bool), String> {
         let Some((scheme, rest)) = uri.split_once("://") else {
             return Err("is no URI".into());
         };
+        match scheme.strip_prefix("grpcs") {
+            Some(how) => Ok((Self::parse_as(&format!("grpc{how}"), rest)?, true)),
+            None => Ok((Self::parse_as(scheme, rest)?, false)),
+        }
+    }
+
+    fn parse_as(scheme: &str, rest: &str) -> Result<Self, String> {
         match scheme {
             "grpc" => NodeAddress::parse(rest).map(Self::Static),
             "grpc+dns" => {
@@ -142,23 +170,44 @@ impl Discovery {
                 let path = path.map_err(|()| "must be grpc+file:///absolute/path")?;
                 Ok(Self::File(path))
             }
-            "grpcs" => Err("has TLS, which this build does not speak: write grpc://".into()),
-            _ => Err("must be grpc://host:port, grpc+dns://name:port or grpc+file:///path".into()),
+            _ => Err("must be grpc://host:port, grpc+dns://name:port or grpc+file:///path (grpcs with TLS)".into()),
         }
     }
 
     /// As it would be written.
-    pub(super) fn to_uri(&self) -> String {
+    pub(super) fn to_uri(&self, tls: bool) -> String {
+        let grpc = if tls { "grpcs" } else { "grpc" };
         match self {
-            Self::Static(address) => format!("grpc://{address}"),
-            Self::Dns(address) => format!("grpc+dns://{address}"),
+            Self::Static(address) => format!("{grpc}://{address}"),
+            Self::Dns(address) => format!("{grpc}+dns://{address}"),
             Self::File(path) => match Url::from_file_path(path) {
-                Ok(url) => format!("grpc+{url}"),
+                Ok(url) => format!("{grpc}+{url}"),
                 // It was made from such a URL.
-                Err(()) => format!("grpc+file://{}", path.display()),
+                Err(()) => format!("{grpc}+file://{}", path.display()),
             },
         }
     }
+}
+
+/// Checks `nodes.tls`, and what this process shows to nodes.
+pub(super) fn trust(raw: &raw::Nodes, faults: &mut Faults) -> (ClientTls, Option<NodeKey>) {
+    let text = raw.api_key.0.expose_secret();
+    let api_key = match (text.is_empty(), raw.api_key_file.is_empty()) {
+        (true, true) => None,
+        (true, false) => Some(NodeKey::File(raw.api_key_file.as_str().into())),
+        (false, true) => Some(NodeKey::Text(raw.api_key.0.clone())),
+        (false, false) => {
+            faults.push(
+                "nodes.api_key_file",
+                "and nodes.api_key cannot both be there",
+            );
+            None
+        }
+    };
+    if !text.chars().all(|c| c.is_ascii_graphic()) {
+        faults.push("nodes.api_key", "must be printable ASCII without spaces");
+    }
+    (node_tls(&raw.tls, faults), api_key)
 }
 
 /// Checks `[nodes]`.
@@ -174,15 +223,25 @@ pub(super) fn settings(raw: &raw::Nodes, faults: &mut Faults) -> NodeSettings {
     }
 }
 
-impl NodeSettings {
-    pub(super) fn to_raw(self) -> raw::Nodes {
+impl Nodes {
+    pub(super) fn to_raw(&self) -> raw::Nodes {
+        let settings = self.settings;
+        let (mut api_key, mut api_key_file) = (SecretString::default(), String::new());
+        match &self.api_key {
+            Some(NodeKey::Text(text)) => api_key = text.clone(),
+            Some(NodeKey::File(path)) => api_key_file = path.to_string_lossy().into_owned(),
+            None => {}
+        }
         raw::Nodes {
-            channels_per_node: self.channels_per_node,
-            connect_timeout: self.connect_timeout.into(),
-            keepalive_interval: self.keepalive_interval.into(),
-            keepalive_timeout: self.keepalive_timeout.into(),
-            resolve_interval: self.resolve_interval.into(),
-            deadline_margin: self.deadline_margin.into(),
+            channels_per_node: settings.channels_per_node,
+            connect_timeout: settings.connect_timeout.into(),
+            keepalive_interval: settings.keepalive_interval.into(),
+            keepalive_timeout: settings.keepalive_timeout.into(),
+            resolve_interval: settings.resolve_interval.into(),
+            deadline_margin: settings.deadline_margin.into(),
+            tls: self.tls.to_raw(),
+            api_key: raw::StorageOption(api_key),
+            api_key_file,
         }
     }
 }
@@ -200,9 +259,14 @@ mod tests {
             "grpc+dns://nodes.example:50051",
             "grpc+file:///etc/lancegate/nodes",
             "grpc+file:///etc/a%20b",
+            "grpcs://10.0.0.8:50051",
+            "grpcs+dns://nodes.example:50051",
+            "grpcs+file:///etc/lancegate/nodes",
         ] {
             assert!(is_node(uri));
-            assert_eq!(Discovery::parse(uri).unwrap().to_uri(), uri);
+            let (discovery, tls) = Discovery::parse(uri).unwrap();
+            assert_eq!(tls, uri.starts_with("grpcs"));
+            assert_eq!(discovery.to_uri(tls), uri);
         }
     }
 
@@ -218,7 +282,8 @@ mod tests {
             ("grpc://host/path:1", "host:port"),
             ("grpc+dns://nodes", "host:port"),
             ("grpc+file://host/x", "absolute"),
-            ("grpcs://host:1", "TLS"),
+            ("grpcs://host", "host:port"),
+            ("grpcss://host:1", "grpcs with TLS"),
             ("grpc+srv://host:1", "grpc+dns"),
         ] {
             let problem = Discovery::parse(uri).unwrap_err();

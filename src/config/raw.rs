@@ -4,30 +4,40 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use schemars::{JsonSchema, generate::SchemaSettings};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
-    LogFormat,
+    functions::default_functions,
     units::{ByteSize, DurationText},
 };
 
+mod access;
 mod admission;
+mod audit;
 mod nodes;
 mod pool;
+mod process;
+mod quotas;
 mod replication;
 mod retention;
 mod sessions;
 mod shadow;
+mod tls;
 mod writes;
 
+pub(super) use access::{Access, Binding, Jwt};
 pub(super) use admission::Admission;
+pub(super) use audit::Audit;
 pub(super) use nodes::Nodes;
 pub(super) use pool::{Balance, Hedging, Outlier, Retries};
+pub(super) use process::{Health, Logging, Metrics, Shutdown};
+pub(super) use quotas::{PrincipalQuotas, Quotas};
 pub(super) use replication::{Replica, Replication};
 pub(super) use retention::{Retention, TableRetention};
 pub(super) use sessions::Sessions;
 pub(super) use shadow::Shadow;
+pub(super) use tls::{NodeTls, ServerTls};
 pub(super) use writes::Writes;
 
 /// Configuration of a lancegate server. Unknown keys are errors. Every key can
@@ -40,6 +50,8 @@ pub(super) use writes::Writes;
 pub(super) struct Raw {
     pub server: Server,
     pub limits: Limits,
+    pub access: Access,
+    pub quotas: Quotas,
     pub admission: Admission,
     pub shutdown: Shutdown,
     /// The connection that takes every write: a LanceDB location, or another
@@ -68,6 +80,7 @@ pub(super) struct Raw {
     pub health: Health,
     pub cache: Cache,
     pub logging: Logging,
+    pub audit: Audit,
     pub metrics: Metrics,
 }
 
@@ -75,13 +88,24 @@ pub(super) struct Raw {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Server {
-    /// Address and port of gRPC: plaintext HTTP/2.
+    /// Address and port of gRPC: HTTP/2, in plaintext unless there is a certificate
+    /// in [server.tls].
     pub grpc_address: String,
     /// Address and port of HTTP: /metrics, /livez, /readyz, /health, /ready and
     /// /health/deep.
     pub http_address: String,
     /// Whether the reflection services are there (grpcurl and others use them).
     pub reflection: bool,
+    /// TLS of the gRPC port.
+    pub tls: ServerTls,
+    /// TLS of the HTTP port.
+    pub http_tls: ServerTls,
+    /// Whether gRPC may be served in plaintext on an address that is not loopback:
+    /// for a mesh or a private network that protects it.
+    pub allow_plaintext: bool,
+    /// Whether gRPC may be served to everybody on an address that is not loopback:
+    /// for a mesh or a private network that knows who may call.
+    pub allow_unauthenticated: bool,
 }
 
 impl Default for Server {
@@ -90,6 +114,10 @@ impl Default for Server {
             grpc_address: "127.0.0.1:50051".into(),
             http_address: "127.0.0.1:9464".into(),
             reflection: true,
+            tls: ServerTls::default(),
+            http_tls: ServerTls::default(),
+            allow_plaintext: false,
+            allow_unauthenticated: false,
         }
     }
 }
@@ -128,8 +156,37 @@ pub(super) struct Limits {
     /// How deep a filter may nest.
     #[schemars(range(min = 1, max = 1_000))]
     pub max_filter_depth: usize,
+    /// Operators and calls of one filter or expression.
+    #[schemars(range(min = 1, max = 4_000))]
+    pub max_filter_terms: usize,
+    /// Values of one list in a filter, written down or bound.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_filter_list: usize,
+    /// Bytes of one pattern of LIKE or of a regular expression.
+    pub max_pattern_bytes: ByteSize,
+    /// Functions that filters and expressions may call. "@safe" stands for all whose
+    /// cost and whose answer are bounded by what they are given.
+    pub allowed_functions: Vec<String>,
+    /// Bytes that one read may keep while it sorts, aggregates or joins. One that
+    /// needs more fails with RESOURCE_EXHAUSTED; nothing is written to a disk for it.
+    pub max_query_memory: ByteSize,
     /// Bytes of Arrow data that one Import may carry.
     pub max_import_bytes: ByteSize,
+    /// Connections to the gRPC port that are open at once. More are closed as they
+    /// come.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections: usize,
+    /// The same for one client: an IPv4 address, or the first 64 bits of an IPv6
+    /// address. Behind a proxy that hides addresses all are one client.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections_per_client: usize,
+    /// Requests that run at once on one connection. A client waits with more.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_streams_per_connection: u32,
+    /// Bytes of the headers (the metadata) of one request.
+    pub max_header_bytes: ByteSize,
+    /// For how long a connection may be there without a first request.
+    pub first_request_timeout: DurationText,
 }
 
 impl Default for Limits {
@@ -146,26 +203,17 @@ impl Default for Limits {
             max_page_size: 10_000,
             max_filter_bytes: (64 << 10).into(),
             max_filter_depth: 64,
+            max_filter_terms: 1_000,
+            max_filter_list: 20_000,
+            max_pattern_bytes: (1 << 10).into(),
+            allowed_functions: default_functions(),
+            max_query_memory: (1 << 30).into(),
             max_import_bytes: (64 << 30).into(),
-        }
-    }
-}
-
-/// How the server stops on SIGTERM.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Shutdown {
-    /// From NOT_SERVING to GOAWAY: time for load balancers to look elsewhere.
-    pub grace: DurationText,
-    /// From GOAWAY to the end of whatever still runs.
-    pub drain: DurationText,
-}
-
-impl Default for Shutdown {
-    fn default() -> Self {
-        Shutdown {
-            grace: Duration::from_secs(5).into(),
-            drain: Duration::from_secs(30).into(),
+            max_connections: 10_000,
+            max_connections_per_client: 1_000,
+            max_streams_per_connection: 1_000,
+            max_header_bytes: (16 << 10).into(),
+            first_request_timeout: Duration::from_secs(60).into(),
         }
     }
 }
@@ -194,6 +242,12 @@ pub(super) struct Location {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub(super) struct StorageOption(#[schemars(with = "String")] pub SecretString);
+
+impl StorageOption {
+    fn is_empty(&self) -> bool {
+        self.0.expose_secret().is_empty()
+    }
+}
 
 impl Serialize for StorageOption {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -234,29 +288,6 @@ impl Default for Freshness {
     }
 }
 
-/// How connections are watched.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Health {
-    /// Time between two probes of a connection.
-    pub probe_interval: DurationText,
-    /// For how long a probe may run before it counts as failed.
-    pub probe_timeout: DurationText,
-    /// Failures in a row that take a connection out.
-    #[schemars(range(min = 1, max = 1_000))]
-    pub failure_threshold: u32,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Health {
-            probe_interval: Duration::from_secs(5).into(),
-            probe_timeout: Duration::from_secs(2).into(),
-            failure_threshold: 2,
-        }
-    }
-}
-
 /// Memory for LanceDB's caches, shared by all connections.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -272,42 +303,6 @@ impl Default for Cache {
         Cache {
             index_bytes: (1 << 30).into(),
             metadata_bytes: (256 << 20).into(),
-        }
-    }
-}
-
-/// What the log on stderr looks like.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Logging {
-    /// auto: pretty on a terminal, JSON elsewhere.
-    pub format: LogFormat,
-    /// What is logged: a level, and levels of parts, such as "info,lancegate=debug".
-    pub filter: String,
-}
-
-impl Default for Logging {
-    fn default() -> Self {
-        Logging {
-            format: LogFormat::Auto,
-            filter: "info,lance=warn,lancedb=warn,datafusion=warn".into(),
-        }
-    }
-}
-
-/// What is measured.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Metrics {
-    /// Tables with a label of their own. The others share the label `_other`.
-    #[schemars(range(max = 100_000))]
-    pub max_table_labels: usize,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Metrics {
-            max_table_labels: 100,
         }
     }
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Config, Location, NodePrimary, NodeReplica, Primary, ReplicaMode, freshness::raw_freshness,
-    raw, shadow::raw_shadow,
+    Config, Discovery, Location, NodeReplica, Primary, ReplicaMode, SecretFile, access::raw_access,
+    freshness::raw_freshness, raw, shadow::raw_shadow, tls::raw_server_tls,
 };
 
 impl Config {
@@ -23,8 +23,14 @@ impl Config {
                 grpc_address: self.server.grpc_address.to_string(),
                 http_address: self.server.http_address.to_string(),
                 reflection: self.server.reflection,
+                tls: raw_server_tls(self.server.tls.as_ref()),
+                http_tls: raw_server_tls(self.server.http_tls.as_ref()),
+                allow_plaintext: self.server.allow_plaintext,
+                allow_unauthenticated: self.server.allow_unauthenticated,
             },
             limits: self.raw_limits(),
+            access: raw_access(self.access.as_ref()),
+            quotas: self.quotas.to_raw(),
             admission: self.admission.to_raw(),
             shutdown: raw::Shutdown {
                 grace: self.shutdown.grace.into(),
@@ -37,7 +43,7 @@ impl Config {
             freshness: raw_freshness(&self.freshness),
             sessions: self.sessions.to_raw(),
             shadow: raw_shadow(self.shadow.as_ref()),
-            nodes: self.nodes.settings.to_raw(),
+            nodes: self.nodes.to_raw(),
             balance: self.pool.raw_balance(),
             outlier: self.pool.raw_outlier(),
             retries: self.pool.raw_retries(),
@@ -56,8 +62,10 @@ impl Config {
                 format: self.logging.format,
                 filter: self.logging.filter.clone(),
             },
+            audit: self.audit.to_raw(),
             metrics: raw::Metrics {
                 max_table_labels: self.metrics.max_table_labels,
+                bearer_token_file: path_of(self.metrics.bearer_token.as_ref()),
             },
         }
     }
@@ -70,7 +78,7 @@ impl Config {
     }
 
     fn raw_limits(&self) -> raw::Limits {
-        let limits = self.limits;
+        let (limits, sockets) = (self.limits, self.sockets);
         raw::Limits {
             max_concurrent_requests: limits.max_concurrent_requests,
             max_deadline: limits.max_deadline.into(),
@@ -83,7 +91,17 @@ impl Config {
             max_page_size: limits.max_page_size,
             max_filter_bytes: (limits.max_filter_bytes as u64).into(),
             max_filter_depth: limits.max_filter_depth,
+            max_filter_terms: limits.max_filter_terms,
+            max_filter_list: limits.max_filter_list,
+            max_pattern_bytes: (limits.max_pattern_bytes as u64).into(),
+            allowed_functions: self.functions.written().to_vec(),
+            max_query_memory: (limits.max_query_memory as u64).into(),
             max_import_bytes: limits.max_import_bytes.into(),
+            max_connections: sockets.max_connections,
+            max_connections_per_client: sockets.max_per_client,
+            max_streams_per_connection: sockets.max_streams,
+            max_header_bytes: u64::from(sockets.max_header_bytes).into(),
+            first_request_timeout: sockets.first_request_timeout.into(),
         }
     }
 }
@@ -91,9 +109,9 @@ impl Config {
 fn raw_primary(primary: &Primary) -> raw::Location {
     match primary {
         Primary::Embedded(location) => raw_location(location),
-        Primary::Node(NodePrimary { name, address }) => raw::Location {
-            name: Some(name.clone()),
-            uri: Some(format!("grpc://{address}")),
+        Primary::Node(node) => raw::Location {
+            name: Some(node.name.clone()),
+            uri: Some(Discovery::Static(node.address.clone()).to_uri(node.tls)),
             storage_options: BTreeMap::new(),
         },
     }
@@ -102,9 +120,9 @@ fn raw_primary(primary: &Primary) -> raw::Location {
 fn raw_node(node: &NodeReplica) -> raw::Replica {
     raw::Replica {
         name: Some(node.name.clone()),
-        uri: Some(node.discovery.to_uri()),
+        uri: Some(node.discovery.to_uri(node.tls)),
         mode: ReplicaMode::default(),
-        in_rotation: true,
+        in_rotation: node.in_rotation,
         weight: node.weight,
         zone: node.zone.clone().unwrap_or_default(),
         storage_options: BTreeMap::new(),
@@ -136,4 +154,9 @@ fn raw_options(location: &Location) -> BTreeMap<String, raw::StorageOption> {
     options
         .map(|(key, value)| (key.clone(), raw::StorageOption(value.clone())))
         .collect()
+}
+
+/// The file of a secret as it would be written.
+pub(super) fn path_of(file: Option<&SecretFile>) -> String {
+    file.map_or_else(String::new, |file| file.path.display().to_string())
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{
-    Location,
     checks::{Zero, duration},
     fault::Faults,
     raw,
@@ -12,7 +11,7 @@ use super::{
 /// Which reads are run a second time, and where.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shadow {
-    /// The name of a connection.
+    /// The name of a connection: a location of this process, or other nodes.
     pub connection: String,
     /// The part of the searches, from 0 to 1.
     pub share: f64,
@@ -28,7 +27,7 @@ pub struct Shadow {
 /// Checks `[shadow]`; `None` where there are no shadow reads.
 pub(super) fn shadow<'a>(
     raw: &raw::Shadow,
-    mut connections: impl Iterator<Item = &'a Location>,
+    mut connections: impl Iterator<Item = &'a str>,
     faults: &mut Faults,
 ) -> Option<Shadow> {
     let timeout = duration(faults, "shadow.timeout", &raw.timeout, Zero::Refused);
@@ -36,7 +35,7 @@ pub(super) fn shadow<'a>(
     if connection.is_empty() {
         return None;
     }
-    if !connections.any(|location| location.name == connection) {
+    if !connections.any(|name| name == connection) {
         faults.push(
             "shadow.connection",
             "is no connection of this configuration",

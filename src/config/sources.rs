@@ -21,10 +21,17 @@ const PREFIX: &str = "LANCEGATE_";
 
 /// Variables that begin like settings and are none: what the command line and
 /// the tests' failpoints read.
-const COMMAND_LINE: [&str; 5] = [
+const COMMAND_LINE: [&str; 12] = [
     "LANCEGATE_CONFIG",
     "LANCEGATE_DATA_DIR",
     "LANCEGATE_ADDRESS",
+    "LANCEGATE_TLS",
+    "LANCEGATE_CA_FILE",
+    "LANCEGATE_CERT_FILE",
+    "LANCEGATE_KEY_FILE",
+    "LANCEGATE_SERVER_NAME",
+    "LANCEGATE_API_KEY",
+    "LANCEGATE_API_KEY_FILE",
     "LANCEGATE_FAILPOINT",
     "LANCEGATE_FAULTS",
 ];

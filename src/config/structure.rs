@@ -177,7 +177,10 @@ fn expected(node: &Value) -> String {
         },
         Some("boolean") => "true or false".into(),
         Some("string") => "text (in quotes)".into(),
-        Some("array") => "a list of tables".into(),
+        Some("array") => match node.pointer("/items/type").and_then(Value::as_str) {
+            Some("string") => "a list of texts".into(),
+            _ => "a list of tables".into(),
+        },
         _ => "a table".into(),
     }
 }

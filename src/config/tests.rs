@@ -1,5 +1,7 @@
 //! Whole configurations: what is reported, what wins, what is never shown.
 
+mod access;
+mod exposure;
 mod files;
 mod nodes;
 
@@ -301,7 +303,7 @@ fn connections_differ() {
 fn listen_addresses_differ() {
     for (grpc, http, fits) in [
         ("127.0.0.1:7", "127.0.0.1:7", false),
-        ("0.0.0.0:7", "127.0.0.1:7", false),
+        ("127.0.0.1:7", "0.0.0.0:7", false),
         ("127.0.0.1:7", "127.0.0.2:7", true),
         ("127.0.0.1:0", "127.0.0.1:0", true),
     ] {

@@ -12,7 +12,7 @@ use crate::{
         Error, Result, TableName,
         search::{Scan, Search},
     },
-    storage::Snapshot,
+    storage::{Rules, Snapshot},
 };
 
 /// The shortest time between two reads of the probes.
@@ -82,7 +82,7 @@ async fn first_row(snapshot: &Arc<Snapshot>) -> Result<()> {
         columns: column.map(|column| vec![column]),
         ..Scan::default()
     };
-    let rows = snapshot.scan(&scan, 0, 1, 0).await?;
+    let rows = snapshot.scan(&scan, 0, 1, &Rules::ours()).await?;
     rows.collect(usize::MAX).await.map(drop)
 }
 
@@ -111,6 +111,6 @@ async fn search_vector(snapshot: &Snapshot, column: String, dimension: usize) ->
         columns: Some(vec![column]),
         ..Search::default()
     };
-    let found = snapshot.search(&search, 0).await?;
+    let found = snapshot.search(&search, &Rules::ours()).await?;
     found.collect(usize::MAX).await.map(drop)
 }

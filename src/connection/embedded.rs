@@ -10,33 +10,24 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{Catalog, Events, Orders, opened::Opened};
 use crate::{
     config::{Location, ReplicaMode},
     domain::{Error, Position, Resource, Result, Role, TableName, view::ConnectionState},
-    storage::{ObjectError, Sessions, Snapshot, Store},
+    storage::{Snapshot, Store},
 };
-
-/// The object that says which location this is. It is how a probe tells a
-/// location from an empty folder where its disk was.
-const IDENTITY: &str = "_lancegate/id";
-
-/// The object in a replica's location that holds the identity of the primary
-/// that it is a copy of.
-pub const REPLICA_OF: &str = "_lancegate/replica-of";
 
 /// One place that answers.
 pub struct Connection {
-    name: Arc<str>,
-    role: Role,
-    location: Location,
-    store: ArcSwapOption<Store>,
-    identity: ArcSwapOption<String>,
+    pub(super) name: Arc<str>,
+    pub(super) role: Role,
+    pub(super) location: Location,
+    pub(super) store: ArcSwapOption<Store>,
+    pub(super) identity: ArcSwapOption<String>,
     /// The identity of the primary, where that is known.
-    origin: ArcSwapOption<String>,
+    pub(super) origin: ArcSwapOption<String>,
     catalog: Catalog,
     opened: Opened,
     status: ArcSwap<Status>,
@@ -140,6 +131,14 @@ impl Connection {
         })
     }
 
+    /// Refuses a location whose store ignores conditional writes.
+    ///
+    /// # Errors
+    /// Those of [`Store::must_know_conditions`].
+    pub async fn must_know_conditions(&self) -> Result<()> {
+        self.store()?.must_know_conditions(&self.location).await
+    }
+
     /// The identity of the location, once known.
     pub fn identity(&self) -> Option<Arc<String>> {
         self.identity.load_full()
@@ -149,58 +148,6 @@ impl Connection {
     /// primary, else that of the primary that it is a copy of.
     pub fn origin(&self) -> Option<Arc<String>> {
         self.origin.load_full()
-    }
-
-    /// Opens the location if it is not open, and learns its identity. A location
-    /// that cannot be written to has none, and is known by answering alone.
-    pub async fn open(&self, sessions: &Sessions) -> Result<Arc<Store>> {
-        if let Some(store) = self.store.load_full() {
-            return Ok(store);
-        }
-        let store = Arc::new(Store::connect(&self.location, sessions).await?);
-        let objects = store.objects();
-        let fresh = uuid::Uuid::new_v4().to_string();
-        let identity = match objects.get(IDENTITY).await {
-            Ok(bytes) => Some(bytes),
-            Err(ObjectError::NotFound(_)) => {
-                match objects.put_if_absent(IDENTITY, Bytes::from(fresh)).await {
-                    Ok(_) => Some(objects.get(IDENTITY).await.map_err(unavailable)?),
-                    Err(e) => {
-                        tracing::warn!(connection = %self.name, error = %e, "the location takes no writes");
-                        None
-                    }
-                }
-            }
-            Err(e) => return Err(unavailable(e)),
-        };
-        let identity = identity.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let origin = match self.role {
-            Role::Primary => identity.clone(),
-            Role::Replica | Role::Shadow => match objects.get(REPLICA_OF).await {
-                Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
-                // An empty location, which replication is about to claim.
-                Err(ObjectError::NotFound(_)) => None,
-                Err(e) => return Err(unavailable(e)),
-            },
-        };
-        self.identity.store(identity.map(Arc::new));
-        self.origin.store(origin.map(Arc::new));
-        self.store.store(Some(Arc::clone(&store)));
-        Ok(store)
-    }
-
-    /// Asks the location something cheap: whether it is still the same one.
-    pub async fn probe(&self) -> Result<()> {
-        let store = self.store()?;
-        let Some(identity) = self.identity() else {
-            return store.table_names().await.map(drop);
-        };
-        match store.objects().get(IDENTITY).await {
-            Ok(bytes) if bytes == identity.as_bytes() => Ok(()),
-            Ok(_) => Err(gone("the location is another one than at the start")),
-            Err(ObjectError::NotFound(_)) => Err(gone("the location's folder or prefix is gone")),
-            Err(e) => Err(unavailable(e)),
-        }
     }
 
     /// Notes how the connection is. Answers whether its state changed.
@@ -328,22 +275,5 @@ impl Connection {
             version,
         } = *position;
         self.opened.forget(table, incarnation, version).await;
-    }
-}
-
-fn gone(message: &str) -> Error {
-    Error::Unavailable {
-        reason: "LOCATION_GONE",
-        message: message.to_owned(),
-        retry_after: Duration::from_secs(5),
-    }
-}
-
-fn unavailable(error: ObjectError) -> Error {
-    tracing::warn!(detail = %error, "object store error");
-    Error::Unavailable {
-        reason: "STORAGE_UNAVAILABLE",
-        message: "the location did not answer as it should".into(),
-        retry_after: Duration::from_secs(1),
     }
 }

@@ -34,6 +34,11 @@ impl Principal {
             proof: Proof::Nothing,
         }
     }
+
+    /// What tells it from every other one, however those were proven.
+    pub fn identity(&self) -> String {
+        format!("{}:{}", self.proof, self.name)
+    }
 }
 
 impl fmt::Display for Principal {

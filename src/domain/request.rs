@@ -32,6 +32,16 @@ impl RequestId {
         &self.0
     }
 
+    /// The same id of somebody in particular: what two of them call alike is not the
+    /// same request.
+    pub fn owned_by(&self, owner: &str) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(owner.len() as u64).to_le_bytes());
+        hasher.update(owner.as_bytes());
+        hasher.update(self.0.as_bytes());
+        Self(hasher.finalize().to_hex().to_string())
+    }
+
     /// 128 bits that stand for it: nobody finds two ids that share them.
     pub fn key(&self) -> u128 {
         first_bits(&blake3::hash(self.0.as_bytes()))

@@ -1,6 +1,6 @@
 //! One attempt: the request goes to a node, and its answer comes back as bytes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, request::Parts};
@@ -8,6 +8,7 @@ use http_body_util::Full;
 use tonic::{Code, Status, body::Body};
 
 use super::{
+    again::Kept,
     answer::{self, AtEnd, Begun, code_of},
     headers::set_timeout,
     message::{Peek, encode_field},
@@ -45,6 +46,8 @@ pub(super) struct Call {
     pub peek: Peek,
     /// Kept back of the time that is left.
     pub margin: Duration,
+    /// Whether the bytes of its answer are kept, for a shadow read.
+    pub keeps: bool,
 }
 
 /// An attempt that was no success.
@@ -56,6 +59,8 @@ pub(super) struct Failure {
     pub response: Response<Body>,
     /// Whether the request may have been worked on, and nothing says how it ended.
     pub in_doubt: bool,
+    /// Whether the node could not be reached, or was lost.
+    pub is_gone: bool,
     pub code: Code,
     /// For how long the node wants to be left alone.
     pub pushback: Option<Duration>,
@@ -70,6 +75,7 @@ impl Failure {
             code: status.code(),
             response: status.into_http(),
             in_doubt,
+            is_gone: false,
             pushback: None,
         }
     }
@@ -150,16 +156,16 @@ impl Call {
         body: Body,
         at_end: AtEnd,
     ) -> Result<Response<Body>, Box<Failure>> {
-        let name = way.node.name();
+        let (name, began) = (way.node.name(), Instant::now());
         let lost = |error: SendError| {
             way.node.note_error(&error.to_string());
             let in_doubt = matches!(error, SendError::Lost(_));
             let told = unreachable(name, &error);
-            Box::new(Failure::of(
-                told,
-                Verdict::Elsewhere { blame: true },
-                in_doubt,
-            ))
+            let failure = Failure::of(told, Verdict::Elsewhere { blame: true }, in_doubt);
+            Box::new(Failure {
+                is_gone: true,
+                ..failure
+            })
         };
         let Answer { response, call } = way.node.send(self.request(body)).await.map_err(lost)?;
         let (head, mut rest) = response.into_parts();
@@ -208,6 +214,10 @@ impl Call {
             let status = status(&error);
             return Err(Box::new(Failure::of(status, Verdict::Final, false)));
         }
+        let kept = self.keeps.then(|| Kept {
+            answer: start.trailers.is_some().then(|| start.data.clone()),
+            took: began.elapsed(),
+        });
         let tag = self.tell(way, &mut head);
         let begun = Begun {
             start,
@@ -216,7 +226,11 @@ impl Call {
             at_end,
             call,
         };
-        Ok(head.map(|()| answer::body(begun)))
+        let mut response = head.map(|()| answer::body(begun));
+        if let Some(kept) = kept {
+            response.extensions_mut().insert(kept);
+        }
+        Ok(response)
     }
 
     /// Says in the head of an answer, and to the access log, who answered; answers
@@ -255,6 +269,7 @@ impl Call {
             reason,
             response,
             in_doubt: false,
+            is_gone: false,
             code,
             // For good is longer than any deadline.
             pushback: pushback

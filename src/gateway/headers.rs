@@ -99,6 +99,11 @@ pub(super) fn set_timeout(headers: &mut HeaderMap, left: Duration, margin: Durat
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry::trace::TracerProvider;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use tracing_opentelemetry::OpenTelemetrySpanExt;
+    use tracing_subscriber::layer::SubscriberExt;
+
     use super::*;
 
     fn with(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -142,6 +147,25 @@ mod tests {
         }
         assert_eq!(sent[VIA], "me");
         assert_eq!(sent["te"], "trailers");
+    }
+
+    #[test]
+    fn with_traces_on_the_node_is_within_the_span_of_this_request() {
+        let provider = SdkTracerProvider::builder().build();
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        let subscriber = tracing_subscriber::registry().with(layer);
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        tracing::subscriber::with_default(subscriber, || {
+            let came = with(&[("traceparent", parent)]);
+            let span = tracing::info_span!("of this request");
+            span.set_parent(traces::parent(&came).unwrap()).unwrap();
+            let sent = span.in_scope(|| forwarded(&came, "me").unwrap());
+            let sent: Vec<_> = sent.get_all("traceparent").iter().collect();
+            assert_eq!(sent.len(), 1);
+            let sent = sent[0].to_str().unwrap();
+            assert!(sent.starts_with(&parent[..36]), "{sent}");
+            assert_ne!(sent, parent, "another span of the same trace");
+        });
     }
 
     #[test]

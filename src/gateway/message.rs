@@ -1,16 +1,18 @@
-//! Requests as bytes: gRPC's frame around a message, and the few fields of it that
-//! the way depends on. Nothing else is decoded.
+//! Requests as bytes: the few fields of their messages that the way depends on.
+//! Nothing else is decoded.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Limited};
 use prost::Message;
-use tonic::body::Body;
+use tonic::{Code, Status, body::Body};
 
 use super::methods::Method;
-use crate::{domain::Error, proto::v1 as pb};
-
-/// Length of a frame's head: whether it is compressed, and 32 bits of length.
-pub(super) const HEAD: usize = 5;
+use crate::{
+    domain::Error,
+    proto::v1 as pb,
+    service::stack::Allowed,
+    wire::grpc::{HEAD, message},
+};
 
 /// Longest table name that is looked at: longer ones are refused further on.
 const MAX_NAME: usize = 200;
@@ -49,17 +51,16 @@ pub(super) async fn read_whole(body: Body, limit: usize) -> Result<Bytes, Error>
         Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Error::TooLarge(
             format!("the request message is over the limit of {limit} bytes"),
         )),
+        Err(error) if is_quota(&*error) => Err(Allowed::large_message()),
         // Nobody is there to read this.
         Err(_) => Err(Error::invalid("request", "was not sent to its end")),
     }
 }
 
-/// The message of a body that is one frame; `None` where it is something else, or
-/// compressed.
-fn message(body: &Bytes) -> Option<&[u8]> {
-    let (head, message) = body.split_at_checked(HEAD)?;
-    let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
-    (head[0] == 0 && message.len() == length as usize).then_some(message)
+/// Whether a body was cut off by the quota of whoever sends it.
+fn is_quota(error: &(dyn std::error::Error + 'static)) -> bool {
+    let status = error.downcast_ref::<Status>();
+    status.is_some_and(|s| s.code() == Code::ResourceExhausted && !s.details().is_empty())
 }
 
 /// Looks into a request.

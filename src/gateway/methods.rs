@@ -58,6 +58,8 @@ impl Sort {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Method {
     pub sort: Sort,
+    /// Whether it is the one whose answers are compared with those of others.
+    pub is_search: bool,
     /// Of the request: which table.
     pub table: Option<u32>,
     /// Of the request: how fresh the answer must be.
@@ -103,6 +105,7 @@ impl Methods {
                 let path = format!("/{PACKAGE}.{}/{}", service.name(), method.name());
                 let found = Method {
                     sort,
+                    is_search: service.name() == "SearchService" && method.name() == "Search",
                     table: of(request, "table", Type::String),
                     freshness: of(request, "freshness", Type::Message),
                     page_token: of(request, "page_token", Type::String),
@@ -177,6 +180,9 @@ mod tests {
             (scan.freshness, scan.page_token, scan.served),
             (Some(6), Some(4), Some(4))
         );
+        let searches = methods.0.values().filter(|method| method.is_search);
+        assert_eq!(searches.count(), 1);
+        assert!(of("SearchService/Search").unwrap().is_search);
         assert_eq!(
             of("SearchService/SearchStream").unwrap().sort,
             Sort::ReadStream

@@ -1,6 +1,7 @@
 //! Forwarding to other nodes: a layer around the services of this process that
 //! sends what others are to answer to them, and the rest to the services.
 
+mod again;
 mod answer;
 mod forward;
 mod headers;
@@ -33,9 +34,9 @@ use self::{
 use crate::{
     config::{DefaultFreshness, Live},
     domain::{Error, TableName},
-    node::{Nodes, VIA},
+    node::{Nodes, SHADOW, VIA},
     proto::v1 as pb,
-    service::stack::RequestFacts,
+    service::{shadow::Shadow, stack::RequestFacts},
     wire::{
         freshness::{MIN_READ_VERSION, MIN_TIMESTAMP, MIN_VERSION, TOKEN},
         status::status,
@@ -49,6 +50,8 @@ pub struct Gateway {
     live: Live,
     /// Reads that the primary answers in the place of nodes that should.
     spills: Spills,
+    /// Where there are shadow reads.
+    shadow: Option<Arc<Shadow>>,
 }
 
 impl Gateway {
@@ -56,12 +59,17 @@ impl Gateway {
     ///
     /// # Errors
     /// The contract's descriptors cannot be read: the build is broken.
-    pub fn new(nodes: Arc<Nodes>, live: Live) -> Result<Self, prost::DecodeError> {
+    pub fn new(
+        nodes: Arc<Nodes>,
+        live: Live,
+        shadow: Option<Arc<Shadow>>,
+    ) -> Result<Self, prost::DecodeError> {
         Ok(Self {
             nodes,
             methods: Methods::of_contract()?,
             live,
             spills: Spills::default(),
+            shadow,
         })
     }
 
@@ -102,7 +110,10 @@ impl Gateway {
         inner: S,
     ) -> Result<Response<Body>, Error> {
         let headers = headers::forwarded(&parts.headers, self.nodes.instance())?;
+        // What is run a second time is not run a third time.
+        let may_be_shadowed = self.shadow.is_some() && !parts.headers.contains_key(SHADOW);
         let mut call = Call {
+            keeps: may_be_shadowed && method.is_search,
             method,
             parts,
             headers,

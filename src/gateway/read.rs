@@ -41,6 +41,8 @@ pub(super) struct Read<'a, S> {
     only_primary: AtomicBool,
     /// Set where the primary may not know better either.
     not_primary: AtomicBool,
+    /// Set while the node that was asked last could not be reached, or was lost.
+    is_gone: AtomicBool,
 }
 
 /// The services of this process.
@@ -71,6 +73,7 @@ impl<'a, S: Inner> Read<'a, S> {
             ask: gateway.nodes.pool().ask(),
             only_primary: AtomicBool::new(false),
             not_primary: AtomicBool::new(false),
+            is_gone: AtomicBool::new(false),
         }
     }
 
@@ -82,7 +85,10 @@ impl<'a, S: Inner> Read<'a, S> {
             return verdict::nobody().into_http();
         };
         match walk(pool, self, first, deadline).await.outcome {
-            Ok(answer) => answer,
+            Ok(mut answer) => {
+                self.gateway.run_again(self.call, &mut answer);
+                answer
+            }
             Err(failure) => failure.response,
         }
     }
@@ -202,6 +208,7 @@ impl<'a, S: Inner> Read<'a, S> {
             Verdict::OnPrimary => self.only_primary.store(true, Ordering::Relaxed),
             _ => {}
         }
+        self.is_gone.store(failure.is_gone, Ordering::Relaxed);
         let stale = failure.reason.as_deref() == Some(NOT_FRESH);
         if stale && !self.gateway.live.load().freshness.spill_to_primary {
             self.not_primary.store(true, Ordering::Relaxed);
@@ -295,6 +302,15 @@ impl<S: Inner> Course for Read<'_, S> {
             .or_else(|| self.fail_safe(tried))
     }
 
+    fn last_resort(&self, before: &[Place], last: &Place) -> Option<Place> {
+        let left = |member: &Arc<Member>| !member.is_in_rotation();
+        let is_gone = self.is_gone.load(Ordering::Relaxed) || last.member().is_some_and(left);
+        let tried = Tried { before, last };
+        is_gone
+            .then(|| self.primary_for_others(Some(&tried)))
+            .flatten()
+    }
+
     fn hedge(&self, before: &[Place], running: &Place) -> Option<Place> {
         let tried = Tried {
             before,
@@ -310,9 +326,11 @@ impl<S: Inner> Course for Read<'_, S> {
         let same = |node: &Node| {
             peek.asks == Asks::Version || at.is_some() && node.version(&peek.table) == at
         };
+        // A turn of its own would be one that no read has: the next read would begin
+        // at the same node again.
         let ask = Ask {
             may_try: false,
-            ..pool.ask()
+            ..self.ask
         };
         let pick = pool.pick(ask, Instant::now(), |member| {
             let node = replicas.iter().find(|n| Arc::ptr_eq(n.member(), member));

@@ -4,7 +4,7 @@ use std::mem::take;
 
 use bytes::Bytes;
 
-use super::message::HEAD;
+use crate::wire::grpc::HEAD;
 
 /// Puts bytes behind the first message of an answer, and corrects its length.
 #[derive(Debug)]

@@ -11,20 +11,24 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use http::{Request, Response};
+use http::{Request, Response, uri::Scheme};
 use hyper::{
     body::Incoming,
     client::conn::http2::{self, SendRequest},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::{Mutex, OwnedMutexGuard},
     time::timeout,
 };
 use tonic::body::Body;
 
-use crate::config::{NodeAddress, NodeSettings};
+use crate::{
+    config::{NodeAddress, NodeSettings},
+    transport::Named,
+};
 
 /// Calls on the least busy connection from which on another one is opened.
 const BUSY: usize = 32;
@@ -51,6 +55,8 @@ pub enum SendError {
 /// The connections to one address.
 pub(super) struct Channels {
     address: NodeAddress,
+    /// `None`: plaintext.
+    tls: Option<Named>,
     settings: NodeSettings,
     slots: Box<[Slot]>,
 }
@@ -97,10 +103,11 @@ impl Drop for OnChannel {
 
 impl Channels {
     /// None is open yet.
-    pub(super) fn new(address: NodeAddress, settings: NodeSettings) -> Self {
+    pub(super) fn new(address: NodeAddress, tls: Option<Named>, settings: NodeSettings) -> Self {
         let slots = (0..settings.channels_per_node.max(1)).map(|_| Slot::default());
         Self {
             address,
+            tls,
             settings,
             slots: slots.collect(),
         }
@@ -109,6 +116,14 @@ impl Channels {
     /// Where they lead.
     pub(super) fn address(&self) -> &NodeAddress {
         &self.address
+    }
+
+    /// What requests say of the way they take.
+    pub(super) fn scheme(&self) -> Scheme {
+        match self.tls {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        }
     }
 
     /// Sends a call and waits for the head of its answer. Dropping the future, or
@@ -197,6 +212,19 @@ impl Channels {
         let stream = TcpStream::connect((host.as_str(), *port)).await;
         let stream = stream.map_err(SendError::Connect)?;
         stream.set_nodelay(true).map_err(SendError::Connect)?;
+        match &self.tls {
+            None => self.speak(stream).await,
+            Some(tls) => {
+                let stream = tls.connect(stream).await;
+                self.speak(stream.map_err(SendError::Connect)?).await
+            }
+        }
+    }
+
+    async fn speak<S>(&self, stream: S) -> Result<SendRequest<Body>, SendError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(WINDOW)

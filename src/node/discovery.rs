@@ -112,6 +112,8 @@ mod tests {
         NodeReplica {
             name: "nodes".into(),
             discovery,
+            tls: false,
+            in_rotation: true,
             weight: 3,
             zone: Some("a".into()),
         }

@@ -4,14 +4,18 @@
 use std::{sync::Arc, time::Duration};
 
 use http::Uri;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Request, Status, metadata::MetadataValue};
+use tonic::{
+    Code, Request, Status,
+    metadata::{Ascii, MetadataValue},
+};
 use tonic_types::StatusExt;
 
 use super::{Node, VIA, remote::Client};
 use crate::{
-    config::Live,
+    config::{Live, NodeKey},
     domain::{Role, view::ConnectionState},
     proto::{
         health::{
@@ -33,6 +37,9 @@ const LEAST: Duration = Duration::from_millis(100);
 
 /// Most bytes of a topology, or of the one row that is read.
 const MAX_ANSWER: usize = 64 << 20;
+
+/// A key as a request shows it.
+type Bearer = MetadataValue<Ascii>;
 
 /// What a probe needs besides the node.
 pub(super) struct Prober {
@@ -122,8 +129,12 @@ impl Prober {
         let check = HealthCheckRequest {
             service: service.into(),
         };
+        let key = self.key().await?;
         let mut health = HealthClient::with_origin(Client(Arc::clone(node)), Uri::default());
-        let health = health.check(self.request(check)).await?.into_inner();
+        let health = health
+            .check(self.request(check, key.as_ref()))
+            .await?
+            .into_inner();
         if health.status() != ServingStatus::Serving {
             let status = health.status().as_str_name();
             return Err(Status::unavailable(format!("{service} is {status} there")));
@@ -132,17 +143,22 @@ impl Prober {
             ClusterServiceClient::with_origin(Client(Arc::clone(node)), Uri::default())
                 .max_decoding_message_size(MAX_ANSWER);
         let topology = cluster
-            .get_topology(self.request(pb::GetTopologyRequest {}))
+            .get_topology(self.request(pb::GetTopologyRequest {}, key.as_ref()))
             .await?;
         let tables = positions(topology.into_inner().connections);
         if let Some(table) = tables.iter().find(|t| t.version > 0) {
-            self.read(node, &table.table).await?;
+            self.read(node, &table.table, key.as_ref()).await?;
         }
         Ok(tables)
     }
 
     /// Reads the first row of a table.
-    async fn read(&self, node: &Arc<Node>, table: &str) -> Result<(), Status> {
+    async fn read(
+        &self,
+        node: &Arc<Node>,
+        table: &str,
+        key: Option<&Bearer>,
+    ) -> Result<(), Status> {
         let mut search = SearchServiceClient::with_origin(Client(Arc::clone(node)), Uri::default())
             .max_decoding_message_size(MAX_ANSWER);
         let scan = pb::ScanRequest {
@@ -150,7 +166,7 @@ impl Prober {
             page_size: 1,
             ..Default::default()
         };
-        match search.scan(self.request(scan)).await {
+        match search.scan(self.request(scan, key)).await {
             // Dropped since the node was asked for its tables.
             Err(status) if status.code() == Code::NotFound => Ok(()),
             // What refuses work does work.
@@ -161,13 +177,39 @@ impl Prober {
 
     /// A request that is known as one of this process: a node that leads back here
     /// is found out.
-    fn request<T>(&self, message: T) -> Request<T> {
+    fn request<T>(&self, message: T, key: Option<&Bearer>) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.live.load().health.probe_timeout);
         if let Ok(instance) = MetadataValue::try_from(&*self.instance) {
             request.metadata_mut().insert(VIA, instance);
         }
+        if let Some(key) = key {
+            request.metadata_mut().insert("authorization", key.clone());
+        }
         request
+    }
+
+    /// What this process shows, where it is to show something.
+    async fn key(&self) -> Result<Option<Bearer>, Status> {
+        let key = match &self.live.load().nodes.api_key {
+            None => return Ok(None),
+            Some(key) => key.clone(),
+        };
+        let text = match key {
+            NodeKey::Text(text) => text,
+            NodeKey::File(path) => match tokio::fs::read_to_string(&path).await {
+                Ok(text) => SecretString::from(text),
+                Err(error) => {
+                    let problem = format!("nodes.api_key_file cannot be read: {error}");
+                    return Err(Status::unauthenticated(problem));
+                }
+            },
+        };
+        let mut value = Bearer::try_from(format!("Bearer {}", text.expose_secret().trim()))
+            .map_err(|_| Status::unauthenticated("nodes.api_key_file holds no printable key"))?;
+        // It is left out where requests are written down.
+        value.set_sensitive(true);
+        Ok(Some(value))
     }
 }
 
@@ -202,41 +244,4 @@ fn positions(connections: Vec<pb::ConnectionStatus>) -> Vec<pb::TablePosition> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn connection(
-        role: pb::Role,
-        state: pb::ConnectionState,
-        version: u64,
-        lag_versions: u64,
-    ) -> pb::ConnectionStatus {
-        pb::ConnectionStatus {
-            role: role.into(),
-            state: state.into(),
-            tables: vec![pb::TablePosition {
-                table: "t".into(),
-                version,
-                lag_versions,
-                ..Default::default()
-            }],
-            ..Default::default()
-        }
-    }
-
-    #[test]
-    fn a_node_is_where_its_slowest_replica_is() {
-        use pb::{ConnectionState::*, Role::*};
-        let primary = connection(Primary, Up, 9, 0);
-        let slow = connection(Replica, Up, 6, 3);
-        let fast = connection(Replica, Up, 8, 1);
-        let down = connection(Replica, Down, 1, 8);
-        let of = |connections: &[&pb::ConnectionStatus]| {
-            let found = positions(connections.iter().map(|c| (*c).clone()).collect());
-            found.iter().map(|p| p.version).collect::<Vec<_>>()
-        };
-        assert_eq!(of(&[&primary, &fast, &slow, &down]), [6]);
-        assert_eq!(of(&[&primary, &down]), [9]);
-        assert!(of(&[&down]).is_empty());
-    }
-}
+mod tests;

@@ -11,10 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
-use http::{
-    Request, Response, Uri,
-    uri::{Authority, Scheme},
-};
+use http::{Request, Response, Uri, uri::Authority};
 use hyper::body::Incoming;
 use tokio::{
     sync::{Notify, watch},
@@ -28,6 +25,7 @@ use crate::{
     domain::{Role, view::ConnectionState},
     pool::Member,
     proto::v1 as pb,
+    transport::Named,
 };
 
 /// Another lancegate process that answers reads, or takes writes.
@@ -64,6 +62,8 @@ pub(super) struct Identity {
     pub group: Arc<str>,
     pub role: Role,
     pub address: NodeAddress,
+    /// `None`: plaintext.
+    pub tls: Option<Named>,
     pub weight: u32,
     pub zone: Option<String>,
 }
@@ -87,6 +87,7 @@ impl Node {
             group,
             role,
             address,
+            tls,
             weight,
             zone,
         } = identity;
@@ -94,6 +95,7 @@ impl Node {
         let zone = zone.map(Arc::from);
         // Down until a probe finds it up, and then not at full load at once.
         let member = Member::joining(Arc::clone(&name), zone, weight, Instant::now());
+        let member = member.measured_as(Arc::clone(&group));
         // An address was checked to be a host and a port.
         let authority = Authority::try_from(address.to_string())
             .unwrap_or_else(|_| Authority::from_static("node"));
@@ -102,7 +104,7 @@ impl Node {
             group,
             role,
             member: Arc::new(member),
-            channels: Arc::new(Channels::new(address, settings)),
+            channels: Arc::new(Channels::new(address, tls, settings)),
             authority,
             status: ArcSwap::from_pointee(NodeStatus {
                 state: ConnectionState::Connecting,
@@ -170,7 +172,7 @@ impl Node {
     pub async fn send(&self, mut request: Request<Body>) -> Result<Answer, SendError> {
         *request.version_mut() = http::Version::HTTP_2;
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        parts.scheme = Some(Scheme::HTTP);
+        parts.scheme = Some(self.channels.scheme());
         parts.authority = Some(self.authority.clone());
         // With all three parts there is nothing that could be wrong.
         *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
@@ -229,7 +231,7 @@ impl Node {
 
 /// A node as the generated clients take it.
 #[derive(Clone)]
-pub(super) struct Client(pub Arc<Node>);
+pub struct Client(pub Arc<Node>);
 
 impl tower::Service<Request<Body>> for Client {
     type Response = Response<Incoming>;
@@ -242,7 +244,8 @@ impl tower::Service<Request<Body>> for Client {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let node = Arc::clone(&self.0);
-        // Probes are few: their place on the connection is not counted to the end.
+        // Calls that come this way are few: their place on the connection is not
+        // counted to the end.
         Box::pin(async move { Ok(node.send(request).await?.response) })
     }
 }

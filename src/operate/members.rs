@@ -8,6 +8,7 @@ use crate::{
     config::Config,
     domain::{Error, Result},
     pool::{Member, Pool, Why},
+    telemetry::metrics,
 };
 
 /// The longest ejection that can be asked for.
@@ -55,6 +56,7 @@ pub fn eject(member: &Member, lasts: Duration, now: Instant) -> Result<()> {
         ));
     }
     member.eject(lasts, Why::Operator, now);
+    metrics::ejected(member.label(), Why::Operator.as_str());
     tracing::info!(connection = %member.name(), ?lasts, "ejected by an operator");
     Ok(())
 }

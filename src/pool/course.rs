@@ -40,6 +40,14 @@ pub trait Course: Sync {
         None
     }
 
+    /// Where an attempt may go that the budget of retries has nothing left for: a
+    /// place that bounds what it takes itself, where `last` is gone. One that is there
+    /// and has too much to do is what the budget is for.
+    fn last_resort(&self, before: &[Self::Place], last: &Self::Place) -> Option<Self::Place> {
+        let _ = (before, last);
+        None
+    }
+
     /// Somewhere else that would give the very same answer as this place, while that
     /// is still at it.
     fn hedge(&self, before: &[Self::Place], running: &Self::Place) -> Option<Self::Place>;

@@ -35,6 +35,8 @@ pub(super) struct Ended {
 #[derive(Debug)]
 pub struct Member {
     pub(super) name: Arc<str>,
+    /// What it is counted under: several members may share it.
+    label: Arc<str>,
     pub(super) zone: ArcSwap<Option<Arc<str>>>,
     pub(super) weight: AtomicU32,
     /// The zero of this member's clock, in milliseconds.
@@ -61,6 +63,7 @@ impl Member {
     /// A member that is up and gets its full share.
     pub fn new(name: Arc<str>, zone: Option<Arc<str>>, weight: u32, now: Instant) -> Self {
         Self {
+            label: Arc::clone(&name),
             name,
             zone: ArcSwap::from_pointee(zone),
             weight: AtomicU32::new(weight.max(1)),
@@ -88,9 +91,21 @@ impl Member {
         member
     }
 
+    /// The same, counted by metrics under this: its own name may have an address in
+    /// it, of which there is no end.
+    #[must_use]
+    pub fn measured_as(self, label: Arc<str>) -> Self {
+        Self { label, ..self }
+    }
+
     /// Its name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// What metrics count it under: its name, if nothing else was said.
+    pub fn label(&self) -> &Arc<str> {
+        &self.label
     }
 
     /// Where it is.
@@ -285,7 +300,7 @@ impl Member {
     }
 
     /// Whether it gets reads, if it is eligible.
-    pub(super) fn is_in_rotation(&self) -> bool {
+    pub fn is_in_rotation(&self) -> bool {
         self.up.load(Relaxed) && !self.draining.load(Relaxed) && !self.is_out()
     }
 

@@ -226,7 +226,7 @@ fn taken(members: &[Arc<Member>], picked: Picked) -> Option<Pick> {
 }
 
 fn ejected(member: &Member, why: Why, lasts: Duration) {
-    metrics::ejected(member.name(), why.as_str());
+    metrics::ejected(member.label(), why.as_str());
     tracing::warn!(connection = %member.name(), why = why.as_str(), ?lasts, "ejected");
 }
 

@@ -287,7 +287,7 @@ impl<C: Course> Walk<'_, C> {
             return None;
         }
         if let Some(next) = self.course.retry(&self.before, last).await {
-            return self.pay(next);
+            return self.pay(next, last);
         }
         let again = asked + pushback;
         let Some(next) = self
@@ -298,7 +298,7 @@ impl<C: Course> Walk<'_, C> {
             metrics::retried("nobody_left");
             return None;
         };
-        let next = self.pay(next)?;
+        let next = self.pay(next, last)?;
         sleep_until(again).await;
         Some(next)
     }
@@ -309,20 +309,27 @@ impl<C: Course> Walk<'_, C> {
             return None;
         }
         let next = self.course.retry(&self.before, last).await?;
-        self.pay(next)
+        self.pay(next, last)
     }
 
     fn in_time(&self, at: Instant) -> bool {
         self.deadline.is_none_or(|deadline| at < deadline)
     }
 
-    /// Takes the place, if the budget has something left.
-    fn pay(&mut self, next: C::Place) -> Option<C::Place> {
-        if self.pool.budgets().retries.withdraw(now()) {
-            self.left -= 1;
-            return Some(next);
+    /// Takes the place, if the budget has something left; else one that needs none.
+    fn pay(&mut self, next: C::Place, last: &C::Place) -> Option<C::Place> {
+        let taken = match self.pool.budgets().retries.withdraw(now()) {
+            true => Some(next),
+            false => {
+                // What it held of its own bound goes back first.
+                drop(next);
+                self.course.last_resort(&self.before, last)
+            }
+        };
+        match &taken {
+            Some(_) => self.left -= 1,
+            None => metrics::retried("no_budget"),
         }
-        metrics::retried("no_budget");
-        None
+        taken
     }
 }

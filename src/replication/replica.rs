@@ -96,6 +96,7 @@ impl Replica {
         self.begin_turn();
         let source = self.primary.connection().store()?;
         if !self.claimed {
+            self.connection.must_know_conditions().await?;
             let claimed = claim(self.primary.connection(), &self.connection, &target).await;
             if let Err(ReplicationError::NotOurs(_)) = &claimed {
                 self.serve_nothing();

@@ -8,6 +8,7 @@ use std::{
 use tonic::{Extensions, Response, Status, metadata::MetadataMap};
 
 use super::{
+    allowed::count_refusal,
     shadow::Shadow,
     stack::{AnswerHold, Deadline, RequestFacts},
 };
@@ -15,12 +16,12 @@ use crate::{
     config::{Limits, Live},
     connection::Lane,
     domain::{
-        Bounds, Error, Freshness, Result, TableName,
+        Bounds, Error, Freshness, Result, TableName, TableScope,
         view::{Lag, Served},
     },
     proto::v1 as pb,
     router::{ReadOptions, Router},
-    storage::Handle,
+    storage::{Handle, Rules, Snapshot},
     wire::{
         self,
         freshness::{Asked, freshness},
@@ -56,6 +57,7 @@ pub(super) fn reply<T>(
 /// An error as a client sees it. What is internal is logged here, once.
 pub(super) fn refuse(extensions: &Extensions, table: &str, error: &Error) -> Status {
     note(extensions, table, None);
+    count_refusal(error);
     if let Error::Internal(detail) = error {
         tracing::error!(detail = %detail, "internal error");
     }
@@ -137,6 +139,24 @@ impl Api {
         self.live.load().limits
     }
 
+    /// Notes, for the audit log, the newest version of a table that is known before
+    /// something is done to it.
+    pub(super) fn before(&self, extensions: &Extensions, table: &str) {
+        let Some(facts) = extensions.get::<RequestFacts>() else {
+            return;
+        };
+        let catalog = self.router.primary().connection().catalog();
+        let newest = TableName::parse(table).map(|table| catalog.position(&table));
+        if let Ok(Some(position)) = newest {
+            facts.version_before(position.version);
+        }
+    }
+
+    /// What an expression of a request that begins now may be.
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        Arc::new(Rules::of(&self.live.load()))
+    }
+
     /// How fresh the answer of a read must be, and how long it may wait for that.
     pub(super) fn read_options(
         &self,
@@ -171,10 +191,47 @@ impl Api {
         })
     }
 
-    /// Runs a write on the primary.
+    /// Reads a table, as far as it is there for the caller. Nothing else here gets a
+    /// snapshot of a router.
+    pub(super) async fn read<T, F, Fut>(
+        &self,
+        table: &TableName,
+        options: &ReadOptions,
+        scope: &Arc<TableScope>,
+        read: F,
+    ) -> Result<(T, Served)>
+    where
+        T: Send,
+        F: Fn(Arc<Snapshot>) -> Fut + Sync,
+        Fut: Future<Output = Result<T>> + Send,
+    {
+        let read = |snapshot| seen(snapshot, scope, &read);
+        self.router.read(table, options, read).await
+    }
+
+    /// The same at one version.
+    pub(super) async fn read_at<T, F, Fut>(
+        &self,
+        table: &TableName,
+        version: u64,
+        options: &ReadOptions,
+        scope: &Arc<TableScope>,
+        read: F,
+    ) -> Result<(T, Served)>
+    where
+        T: Send,
+        F: Fn(Arc<Snapshot>) -> Fut + Sync,
+        Fut: Future<Output = Result<T>> + Send,
+    {
+        let read = |snapshot| seen(snapshot, scope, &read);
+        self.router.read_at(table, version, options, read).await
+    }
+
+    /// Runs a write on the primary, on a handle that is the caller's.
     pub(super) async fn write<T, F, Fut>(
         &self,
         table: &str,
+        scope: &Arc<TableScope>,
         lane: Lane,
         write: F,
     ) -> Result<(T, Served)>
@@ -185,6 +242,8 @@ impl Api {
     {
         let table = TableName::parse(table)?;
         let route = self.router.write_route()?;
+        let scope = Arc::clone(scope);
+        let write = move |handle: Handle| write(handle.seen_by(&scope));
         let written = self.router.primary().write(&table, lane, write).await?;
         let served = Served {
             // Nothing is ahead of a write.
@@ -193,6 +252,14 @@ impl Api {
         };
         Ok((written, served))
     }
+}
+
+async fn seen<T, F, Fut>(snapshot: Arc<Snapshot>, scope: &Arc<TableScope>, read: &F) -> Result<T>
+where
+    F: Fn(Arc<Snapshot>) -> Fut,
+    Fut: Future<Output = Result<T>>,
+{
+    read(snapshot.seen_by(scope)?).await
 }
 
 #[cfg(test)]

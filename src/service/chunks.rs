@@ -10,7 +10,7 @@ use tonic::Status;
 use crate::{
     domain::Result,
     proto::v1 as pb,
-    service::stack::AnswerHold,
+    service::stack::Room,
     storage::Batches,
     wire::{
         ipc_chunk::{IpcChunker, MAX_CHUNK},
@@ -24,19 +24,21 @@ struct State {
     chunker: Option<IpcChunker>,
     ready: VecDeque<Bytes>,
     served: Option<pb::Served>,
-    hold: AnswerHold,
+    room: Room,
+    /// So far.
+    rows: u64,
 }
 
 /// The messages of a SearchStream. The first one says who answered.
 pub(super) fn chunks(
     batches: Batches,
     served: pb::Served,
-    hold: AnswerHold,
+    room: Room,
 ) -> impl Stream<Item = std::result::Result<pb::SearchStreamResponse, Status>> {
     let state = Starting {
         batches,
         served,
-        hold,
+        room,
     };
     stream::once(async move { state.start().map_err(|e| status(&e)) })
         .map_ok(|state| {
@@ -54,7 +56,7 @@ pub(super) fn chunks(
 struct Starting {
     batches: Batches,
     served: pb::Served,
-    hold: AnswerHold,
+    room: Room,
 }
 
 impl Starting {
@@ -64,7 +66,8 @@ impl Starting {
             batches: self.batches,
             ready: VecDeque::new(),
             served: Some(self.served),
-            hold: self.hold,
+            room: self.room,
+            rows: 0,
         })
     }
 }
@@ -72,13 +75,17 @@ impl Starting {
 impl State {
     async fn next(&mut self) -> Result<Option<pb::SearchStreamResponse>> {
         // Asked for because the client has taken the last one.
-        self.hold.next_part(MAX_CHUNK).await;
+        self.room.next_part(MAX_CHUNK).await;
         while self.ready.is_empty() {
             let Some(chunker) = &mut self.chunker else {
                 return Ok(None);
             };
             match self.batches.stream.try_next().await? {
-                Some(batch) => self.ready.extend(chunker.push(&batch)?),
+                Some(batch) => {
+                    self.rows += batch.num_rows() as u64;
+                    self.room.rows(self.rows)?;
+                    self.ready.extend(chunker.push(&batch)?);
+                }
                 None => {
                     if let Some(chunker) = self.chunker.take() {
                         self.ready.push_back(chunker.finish()?);

@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use self::watch::Looks;
-use super::api::refuse;
+use self::{topology::shown, watch::Looks};
+use super::{allowed::grants, api::refuse};
 use crate::{
+    access::Refusal,
     config::Live,
     domain::Result,
     node::Nodes,
@@ -56,9 +57,11 @@ impl Cluster {
 impl pb::cluster_service_server::ClusterService for Cluster {
     async fn get_topology(
         &self,
-        _: Request<pb::GetTopologyRequest>,
+        request: Request<pb::GetTopologyRequest>,
     ) -> Answered<pb::GetTopologyResponse> {
-        Ok(Response::new(self.topology()))
+        let extensions = request.extensions();
+        let topology = grants(extensions).map(|grants| shown(self.topology(), grants));
+        sent(extensions, topology.map_err(Refusal::error))
     }
 
     type WatchTopologyStream = watch::Topologies;
@@ -68,7 +71,9 @@ impl pb::cluster_service_server::ClusterService for Cluster {
         request: Request<pb::WatchTopologyRequest>,
     ) -> Answered<Self::WatchTopologyStream> {
         let (_, extensions, request) = request.into_parts();
-        sent(&extensions, self.watch(request.heartbeat))
+        let grants = grants(&extensions).cloned().map_err(Refusal::error);
+        let watched = grants.and_then(|grants| self.watch(request.heartbeat, grants));
+        sent(&extensions, watched)
     }
 
     async fn rebuild_replica(

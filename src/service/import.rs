@@ -9,10 +9,18 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use bytes::Bytes;
 use futures::{Stream, stream};
 use tokio::sync::mpsc;
-use tonic::Streaming;
+use tonic::{Extensions, Status, Streaming};
+use tonic_types::StatusExt;
 
-use super::{api::Api, write::done};
+use super::{
+    allowed::allowed,
+    api::Api,
+    once::owned_id,
+    stack::{Allowed, RequestFacts},
+    write::done,
+};
 use crate::{
+    config::AccessRole::{Admin, Writer},
     connection::Lane,
     domain::{
         Done, Error, RequestId, Result, TableName, WriteRequest,
@@ -39,6 +47,7 @@ struct Upload {
     schema: SchemaRef,
     first: Vec<RecordBatch>,
     max_bytes: u64,
+    allowed: Allowed,
     bytes: u64,
     /// Of everything that came.
     hasher: blake3::Hasher,
@@ -65,16 +74,26 @@ impl Api {
     pub(super) async fn import_rows(
         &self,
         mut stream: Streaming<ImportRequest>,
+        extensions: &Extensions,
         name: &mut String,
     ) -> Result<(Done, Served)> {
         let first = first_message(&mut stream).await?;
         name.clone_from(&first.table);
+        let scope = allowed(extensions, name, Writer)?;
         let table = TableName::parse(name)?;
         let overwrite = overwrites(first.mode)?;
-        let id = RequestId::parse(&first.request_id)?;
+        if overwrite {
+            allowed(extensions, name, Admin)?;
+        }
+        let id = owned_id(&first.request_id, extensions)?;
+        self.before(extensions, name);
+        if let (Some(id), Some(facts)) = (&id, extensions.get::<RequestFacts>()) {
+            facts.write_id(id);
+        }
         let primary = Arc::clone(self.router.primary());
         let route = self.router.write_route()?;
-        let upload = Upload::new(&first, self.limits().max_import_bytes)?;
+        let allowed = Allowed::of(extensions);
+        let upload = Upload::new(&first, self.limits().max_import_bytes, allowed)?;
         let schema = upload.schema();
         let Some(id) = id else {
             let came = Arc::new(Came::default());
@@ -82,6 +101,7 @@ impl Api {
             // Outside the table's lane: the client sets the pace, and appends
             // conflict with no other write.
             let commit = primary.write(&table, Lane::Beside, move |handle| async move {
+                let handle = handle.seen_by(&scope);
                 handle.import(schema, batches, overwrite).await
             });
             let (fed, version) = tokio::join!(feed.run(stream), commit);
@@ -100,6 +120,7 @@ impl Api {
         let (feed, batches) = upload.start(Arc::clone(&came));
         // Only the commit is in the lane.
         let commit = primary.write_once_after(&table, move |store, handle| async move {
+            let handle = handle.seen_by(&scope);
             let rows = store.stage_import(&handle, schema, batches, overwrite);
             let staged = rows.await?;
             let digest = came.digest.get().copied();
@@ -133,6 +154,8 @@ async fn next(stream: &mut Streaming<ImportRequest>) -> Result<Option<ImportRequ
         .message()
         .await
         .map_err(|status| match status.code() {
+            // It was cut off by the quota of whoever sends it.
+            tonic::Code::ResourceExhausted if is_quota(&status) => Allowed::large_message(),
             tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => {
                 Error::TooLarge("a message of the import is larger than the server takes".into())
             }
@@ -145,9 +168,14 @@ async fn next(stream: &mut Streaming<ImportRequest>) -> Result<Option<ImportRequ
         })
 }
 
+fn is_quota(status: &Status) -> bool {
+    let info = status.get_details_error_info();
+    info.is_some_and(|info| info.reason == "QUOTA_EXCEEDED")
+}
+
 impl Upload {
     /// Begins with the first message's rows, which say what the columns are.
-    fn new(first: &ImportRequest, max_bytes: u64) -> Result<Self> {
+    fn new(first: &ImportRequest, max_bytes: u64, allowed: Allowed) -> Result<Self> {
         if first.arrow_ipc.is_empty() {
             return Err(Error::invalid("arrow_ipc", "is required"));
         }
@@ -156,6 +184,7 @@ impl Upload {
             schema,
             first: batches,
             max_bytes,
+            allowed,
             bytes: 0,
             hasher: blake3::Hasher::new(),
         };
@@ -233,8 +262,9 @@ impl Feed {
         let mut batches = std::mem::take(&mut self.upload.first);
         loop {
             for batch in batches {
-                let rows = &self.came.rows;
-                rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+                let (rows, more) = (&self.came.rows, batch.num_rows() as u64);
+                let before = rows.fetch_add(more, Ordering::Relaxed);
+                self.upload.allowed.written(before + more)?;
                 if self.table.send(Item::Rows(batch)).await.is_err() {
                     // The table refused the rows and says why itself.
                     return Ok(());

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::api::Api;
+use tonic::Extensions;
+
+use super::{allowed::owner, api::Api, stack::RequestFacts};
 use crate::{
     domain::{
-        Done, Error, RequestId, Result, TableName, WriteRequest,
+        Done, Error, RequestId, Result, TableName, TableScope, WriteRequest,
         request::{Digest, WriteKind},
         view::{Lag, Served},
     },
@@ -19,10 +21,14 @@ pub(super) fn repeatable<M: prost::Message>(
     kind: WriteKind,
     id: &str,
     message: &M,
+    extensions: &Extensions,
 ) -> Result<Option<WriteRequest>> {
-    let Some(id) = RequestId::parse(id)? else {
+    let Some(id) = owned_id(id, extensions)? else {
         return Ok(None);
     };
+    if let Some(facts) = extensions.get::<RequestFacts>() {
+        facts.write_id(&id);
+    }
     // Not the bytes that came: clients may encode one message in several ways.
     let mut hasher = blake3::Hasher::new();
     hasher.update(&message.encode_to_vec());
@@ -33,11 +39,22 @@ pub(super) fn repeatable<M: prost::Message>(
     }))
 }
 
+/// The id of a request. That of somebody who is known is their own: what others call
+/// alike is not answered with what became of theirs.
+pub(super) fn owned_id(id: &str, extensions: &Extensions) -> Result<Option<RequestId>> {
+    let id = RequestId::parse(id)?;
+    Ok(id.map(|id| match owner(extensions) {
+        Some(owner) => id.owned_by(&owner),
+        None => id,
+    }))
+}
+
 impl Api {
     /// Runs a write with a request id on the primary.
     pub(super) async fn write_once<F, Fut>(
         &self,
         table: &str,
+        scope: &Arc<TableScope>,
         request: WriteRequest,
         stage: F,
     ) -> Result<(Done, Served)>
@@ -46,6 +63,8 @@ impl Api {
         Fut: Future<Output = Result<Staged>> + Send,
     {
         let table = TableName::parse(table)?;
+        let scope = Arc::clone(scope);
+        let stage = move |store, handle: Handle| stage(store, handle.seen_by(&scope));
         let write = self.router.primary().write_once(&table, request, stage);
         self.done(&table, write).await
     }
@@ -89,7 +108,7 @@ mod tests {
                 }),
                 request_id: String::new(),
             };
-            repeatable(WriteKind::Delete, id, &message)
+            repeatable(WriteKind::Delete, id, &message, &Extensions::new())
         };
         assert_eq!(request("", "id = 1"), Ok(None));
         assert!(request("\n", "id = 1").is_err());

@@ -13,11 +13,13 @@ use futures::Stream;
 use tonic::{Request, Response, Status};
 
 use super::{
+    allowed::{allowed, allowed_whole},
     api::{Api, Call, answer, refuse, reply},
     chunks::chunks,
-    stack::AnswerHold,
+    stack::Room,
 };
 use crate::{
+    config::AccessRole::Reader,
     domain::{Error, Resource, Result, TableName},
     proto::v1 as pb,
     storage::Rows,
@@ -43,18 +45,20 @@ impl pb::search_service_server::SearchService for Api {
             message,
         } = request.into();
         let began = Instant::now();
-        let again = self.choose_again(&message);
+        let again = self.choose_again(&message, &metadata);
         let outcome = async {
+            let scope = allowed(&extensions, &message.table, Reader)?;
             let asked = message.freshness;
             let options = self.read_options(&message.table, asked, &metadata, &extensions)?;
-            let hold = AnswerHold::of(&extensions);
-            self.run_search(&message.table, message.query, &options, hold)
-                .await
+            let room = Room::of(&extensions);
+            let found = self.run_search(&message.table, message.query, &options, &scope, room);
+            Ok((found.await?, scope))
         }
         .await;
-        if let (Some(again), Ok((rows, served))) = (again, &outcome) {
-            self.run_again(again, rows, served, began.elapsed(), &extensions);
+        if let (Some(again), Ok(((rows, served), scope))) = (again, &outcome) {
+            self.run_again(again, scope, rows, served, began.elapsed(), &extensions);
         }
+        let outcome = outcome.map(|(found, _)| found);
         count_search(&message.table, outcome.as_ref().err(), began.elapsed());
         answer(&extensions, &message.table, outcome, |rows, served| {
             Ok(pb::SearchResponse {
@@ -78,18 +82,19 @@ impl pb::search_service_server::SearchService for Api {
         } = request.into();
         let began = Instant::now();
         let opened = async {
+            let scope = allowed(&extensions, &message.table, Reader)?;
             let asked = message.freshness;
             let options = self.read_options(&message.table, asked, &metadata, &extensions)?;
-            self.open_stream(&message.table, message.query, &options)
+            self.open_stream(&message.table, message.query, &options, &scope)
                 .await
         }
         .await;
         count_search(&message.table, opened.as_ref().err(), began.elapsed());
         match opened {
             Ok((batches, served)) => {
-                let hold = AnswerHold::of(&extensions);
+                let room = Room::of(&extensions);
                 let first = wire::served::served(&message.table, &served);
-                let stream: Self::SearchStreamStream = Box::pin(chunks(batches, first, hold));
+                let stream: Self::SearchStreamStream = Box::pin(chunks(batches, first, room));
                 Ok(reply(&extensions, &message.table, &served, stream))
             }
             Err(error) => Err(refuse(&extensions, &message.table, &error)),
@@ -108,9 +113,10 @@ impl pb::search_service_server::SearchService for Api {
         let (table, format) = (message.table.clone(), message.row_format);
         let asked = message.freshness.clone();
         let outcome = async {
+            let scope = allowed(&extensions, &table, Reader)?;
             let options = self.read_options(&table, asked, &metadata, &extensions)?;
-            let hold = AnswerHold::of(&extensions);
-            self.run_scan(message, &options, hold).await
+            self.run_scan(message, &options, &scope, Room::of(&extensions))
+                .await
         }
         .await;
         answer(&extensions, &table, outcome, |(rows, next), served| {
@@ -135,9 +141,10 @@ impl pb::search_service_server::SearchService for Api {
         let (table, format) = (message.table.clone(), message.row_format);
         let asked = message.freshness.clone();
         let outcome = async {
+            let scope = allowed(&extensions, &table, Reader)?;
             let options = self.read_options(&table, asked, &metadata, &extensions)?;
-            let hold = AnswerHold::of(&extensions);
-            self.run_get(message, &options, hold).await
+            self.run_get(message, &options, &scope, Room::of(&extensions))
+                .await
         }
         .await;
         answer(&extensions, &table, outcome, |rows, served| {
@@ -159,18 +166,17 @@ impl pb::search_service_server::SearchService for Api {
             message,
         } = request.into();
         let outcome = async {
+            let scope = allowed(&extensions, &message.table, Reader)?;
             let asked = message.freshness;
             let options = self.read_options(&message.table, asked, &metadata, &extensions)?;
             let table = TableName::parse(&message.table)?;
             let limits = self.limits();
             let filter = wire::filter::filter(message.filter, "filter", &limits)?;
-            let depth = limits.max_filter_depth;
-            let filter = filter.as_ref();
-            self.router
-                .read(&table, &options, |snapshot| async move {
-                    snapshot.count(filter, depth).await
-                })
-                .await
+            let (filter, rules) = (filter.as_ref(), &*self.rules());
+            self.read(&table, &options, &scope, |snapshot| async move {
+                snapshot.count(filter, rules).await
+            })
+            .await
         };
         answer(
             &extensions,
@@ -197,8 +203,9 @@ impl pb::search_service_server::SearchService for Api {
         let table = message.table.clone();
         let asked = message.freshness.clone();
         let outcome = async {
+            let scope = allowed_whole(&extensions, &table, Reader)?;
             let options = self.read_options(&table, asked, &metadata, &extensions)?;
-            self.run_explain(message, &options).await
+            self.run_explain(message, &options, &scope).await
         }
         .await;
         answer(&extensions, &table, outcome, |plan, served| {
@@ -273,6 +280,10 @@ fn count(rows: usize) -> u32 {
 fn count_search(table: &str, error: Option<&Error>, elapsed: Duration) {
     match error {
         None => metrics::search_finished(table, "ok", elapsed),
+        // Nor may it be told which tables there are.
+        Some(Error::Denied(_)) => {
+            metrics::search_finished("_unknown", "PermissionDenied", elapsed);
+        }
         // A name that is not a table's must not become a label.
         Some(Error::NotFound {
             kind: Resource::Table,

@@ -4,6 +4,8 @@
 
 mod compare;
 mod journal;
+mod seen;
+mod target;
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +13,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use tokio::{
@@ -19,48 +20,37 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use self::{compare::compare, journal::Journal};
+use self::{compare::compare, journal::Journal, seen::Seen};
+pub use self::{
+    seen::{Answer, Answered, Credentials},
+    target::Target,
+};
 use super::stack::Door;
 use crate::{
-    config,
-    connection::Connection,
-    domain::{
-        Position, Result, TableName, Verdict,
-        search::Search,
-        view::{ConnectionState, Served},
-    },
-    storage::Rows,
+    config::{self, Live},
+    domain::Verdict,
+    storage::{Rows, Rules},
     telemetry::metrics,
 };
 
 /// Runs searches a second time.
 pub struct Shadow {
     settings: config::Shadow,
-    target: Arc<Connection>,
+    target: Target,
     door: Arc<Door>,
+    /// What an answer may cost, as for clients.
+    live: Live,
     /// Searches so far.
     turns: AtomicU64,
     slots: Arc<Semaphore>,
     journal: Journal,
     counts: [AtomicU64; OUTCOMES.len()],
-    /// Bytes of an answer at most, as for clients.
-    most: usize,
-    depth: usize,
 }
 
 /// A search that will be run again, if it is answered.
-pub(super) struct Chosen {
+pub struct Chosen {
     shadow: Arc<Shadow>,
     slot: OwnedSemaphorePermit,
-}
-
-/// A search as it was answered.
-pub(super) struct Answered {
-    pub table: TableName,
-    pub search: Search,
-    pub rows: Rows,
-    pub served: Served,
-    pub took: Duration,
 }
 
 /// What came of a shadow read.
@@ -84,27 +74,21 @@ fn is_chosen(turn: u64, share: f64) -> bool {
 
 impl Shadow {
     /// Shadow reads on `target`.
-    pub fn new(
-        settings: config::Shadow,
-        target: Arc<Connection>,
-        door: Arc<Door>,
-        limits: &config::Limits,
-    ) -> Self {
+    pub fn new(settings: config::Shadow, target: Target, door: Arc<Door>, live: Live) -> Self {
         Self {
             slots: Arc::new(Semaphore::new(settings.max_in_flight)),
             settings,
             target,
             door,
+            live,
             turns: AtomicU64::new(0),
             journal: Journal::default(),
             counts: Default::default(),
-            most: limits.max_response_bytes,
-            depth: limits.max_filter_depth,
         }
     }
 
     /// Whether this search is to be run again.
-    pub(super) fn choose(self: &Arc<Self>) -> Option<Chosen> {
+    pub fn choose(self: &Arc<Self>) -> Option<Chosen> {
         let turn = self.turns.fetch_add(1, Ordering::Relaxed);
         if !is_chosen(turn, self.settings.share) {
             return None;
@@ -120,68 +104,54 @@ impl Shadow {
     }
 
     async fn run(&self, answered: Answered) {
+        // Before it is even looked into: that takes time, too.
+        if self.door.facts().waiting > 0 {
+            return self.count(&Outcome::Skipped("requests wait"));
+        }
+        let seen = match answered.open() {
+            Ok(seen) => seen,
+            Err(why) => return self.count(&Outcome::Skipped(why)),
+        };
         let began = Instant::now();
-        let outcome = match timeout(self.settings.timeout, self.outcome(&answered)).await {
+        let outcome = match timeout(self.settings.timeout, self.outcome(&seen)).await {
             Ok(outcome) => outcome,
             Err(_) => Outcome::Failed("no answer in time"),
         };
         if matches!(outcome, Outcome::Compared(_)) {
-            metrics::shadow_took(began.elapsed(), answered.took);
+            metrics::shadow_took(began.elapsed(), seen.took);
         }
         self.count(&outcome);
-        self.journal.note(&answered, self.target.name(), &outcome);
+        self.journal
+            .note(&seen, &self.settings.connection, &outcome);
     }
 
-    async fn outcome(&self, answered: &Answered) -> Outcome {
-        if self.door.facts().waiting > 0 {
-            return Outcome::Skipped("requests wait");
-        }
-        if self.target.state() != ConnectionState::Up {
-            return Outcome::Skipped("the connection is not up");
-        }
-        let Some(position) = self.position_of(answered) else {
-            return Outcome::Skipped("the connection has another creation of the table");
+    async fn outcome(&self, seen: &Seen) -> Outcome {
+        let (limits, rules) = {
+            let config = self.live.load();
+            (config.limits, Rules::of(&config))
         };
-        let snapshot = match self
+        let config::Shadow {
+            connection,
+            timeout,
+            ..
+        } = &self.settings;
+        let asked = self
             .target
-            .snapshot_at(&answered.table, position.version)
-            .await
-        {
-            Ok(snapshot) if snapshot.position() == position => snapshot,
-            _ => return Outcome::Skipped("the connection has not this version"),
-        };
-        if config::failpoint::breaks("shadow-hangs") {
-            std::future::pending::<()>().await;
-        }
-        let again = async {
-            let found = snapshot.search(&answered.search, self.depth).await?;
-            found.collect(self.most).await
-        };
-        match again.await {
-            Ok(rows) => self.compared(answered, &rows),
-            Err(_) => Outcome::Failed("the search failed"),
+            .ask(connection, seen, (&limits, &rules), *timeout);
+        match asked.await {
+            Ok(rows) => self.compared(seen, &rows),
+            Err(outcome) => outcome,
         }
     }
 
-    fn compared(&self, answered: &Answered, rows: &Rows) -> Outcome {
-        let limit = answered.search.limit;
-        let verdict: Result<Option<Verdict>> =
-            compare(&answered.rows, rows, limit, self.settings.tolerance);
-        match verdict {
+    fn compared(&self, seen: &Seen, rows: &Rows) -> Outcome {
+        let query = seen.request.query.as_ref();
+        let limit = query.map_or(0, |query| query.limit as usize);
+        match compare(&seen.rows, rows, limit, self.settings.tolerance) {
             Ok(Some(verdict)) => Outcome::Compared(verdict),
             Ok(None) => Outcome::Skipped("rows of this kind are not compared"),
             Err(_) => Outcome::Failed("the answer cannot be compared"),
         }
-    }
-
-    /// Which version of which table answered.
-    fn position_of(&self, answered: &Answered) -> Option<Position> {
-        let origin = answered.served.origin.as_ref()?;
-        let here = self.target.catalog().position(&answered.table)?;
-        (here.incarnation == origin.incarnation).then_some(Position {
-            incarnation: origin.incarnation,
-            version: answered.served.version,
-        })
     }
 
     /// What came of the shadow reads so far, by the words of the metric.
@@ -217,13 +187,18 @@ impl Outcome {
 impl Chosen {
     /// What is to be done once the client has been sent its answer: a task of its
     /// own, which holds nobody up.
-    pub(super) fn after(self, answered: Answered) -> impl FnOnce() + Send + 'static {
+    pub fn after(self, answered: Answered) -> impl FnOnce() + Send + 'static {
         move || {
             tokio::spawn(async move {
                 self.shadow.run(answered).await;
                 drop(self.slot);
             });
         }
+    }
+
+    /// It cannot be run again.
+    pub fn skip(self, why: &'static str) {
+        self.shadow.count(&Outcome::Skipped(why));
     }
 }
 

@@ -1,14 +1,17 @@
 //! WriteService: writes, on the primary.
 
-use std::mem::take;
+use std::{mem::take, sync::Arc};
 
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::{
+    allowed::{allowed, allowed_whole},
     api::{Api, Call, answer},
     once::repeatable,
+    stack::{Allowed, RequestFacts},
 };
 use crate::{
+    config::AccessRole::{Admin, Writer},
     connection::Lane,
     domain::{
         Done, Error, Result,
@@ -37,35 +40,46 @@ impl pb::write_service_server::WriteService for Api {
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
+            let scope = allowed(&extensions, &name, Writer)?;
             let id = take(&mut message.request_id);
-            let request = repeatable(WriteKind::Insert, &id, &message)?;
+            let request = repeatable(WriteKind::Insert, &id, &message, &extensions)?;
+            self.before(&extensions, &name);
+            let bounds = Allowed::of(&extensions);
             let overwrite = overwrites(message.mode)?;
+            if overwrite {
+                allowed(&extensions, &name, Admin)?;
+            }
             let rows = message.rows;
             let Some(request) = request else {
                 let write = move |handle: Handle| async move {
-                    let rows = decode_for(&handle, rows).await?;
+                    let rows = decode_for(&handle, rows, bounds).await?;
                     let written = handle.insert(rows.batches, overwrite).await?;
                     Ok(done(written.version, [written.rows, 0, 0]))
                 };
-                return self.write(&name, Lane::Alone, write).await.map(at);
+                return self.write(&name, &scope, Lane::Alone, write).await.map(at);
             };
-            self.write_once(&name, request, move |store, handle| {
+            self.write_once(&name, &scope, request, move |store, handle| {
                 let rows = rows.clone();
                 async move {
-                    let rows = decode_for(&handle, rows).await?;
+                    let rows = decode_for(&handle, rows, bounds).await?;
                     store.stage_insert(&handle, rows.batches, overwrite).await
                 }
             })
             .await
         };
-        answer(&extensions, &name, outcome.await, |done, served| {
-            Ok(pb::InsertResponse {
-                num_inserted_rows: done.counts.inserted,
-                version: done.version,
-                served: Some(served),
-                repeated: done.repeated,
-            })
-        })
+        answer(
+            &extensions,
+            &name,
+            noted(&extensions, outcome.await),
+            |done, served| {
+                Ok(pb::InsertResponse {
+                    num_inserted_rows: done.counts.inserted,
+                    version: done.version,
+                    served: Some(served),
+                    repeated: done.repeated,
+                })
+            },
+        )
     }
 
     async fn upsert(
@@ -79,42 +93,50 @@ impl pb::write_service_server::WriteService for Api {
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
+            let scope = allowed_whole(&extensions, &name, Writer)?;
             let id = take(&mut message.request_id);
-            let request = repeatable(WriteKind::Upsert, &id, &message)?;
+            let request = repeatable(WriteKind::Upsert, &id, &message, &extensions)?;
+            self.before(&extensions, &name);
+            let bounds = Allowed::of(&extensions);
             let (options, rows) = upsert(message, &self.limits())?;
-            let depth = self.limits().max_filter_depth;
+            let rules = self.rules();
             let Some(request) = request else {
                 let write = move |handle: Handle| async move {
                     let DecodedRows {
                         batches, schema, ..
-                    } = decode_for(&handle, rows).await?;
-                    let merged = handle.upsert(options, batches, schema, depth).await?;
+                    } = decode_for(&handle, rows, bounds).await?;
+                    let merged = handle.upsert(options, batches, schema, &rules).await?;
                     let counts = [merged.inserted, merged.updated, merged.deleted];
                     Ok(done(merged.version, counts))
                 };
-                return self.write(&name, Lane::Alone, write).await.map(at);
+                return self.write(&name, &scope, Lane::Alone, write).await.map(at);
             };
-            self.write_once(&name, request, move |_, handle| {
-                let (options, rows) = (options.clone(), rows.clone());
+            self.write_once(&name, &scope, request, move |_, handle| {
+                let (options, rows, rules) = (options.clone(), rows.clone(), Arc::clone(&rules));
                 async move {
                     let DecodedRows {
                         batches, schema, ..
-                    } = decode_for(&handle, rows).await?;
-                    handle.stage_upsert(options, batches, schema, depth).await
+                    } = decode_for(&handle, rows, bounds).await?;
+                    handle.stage_upsert(options, batches, schema, &rules).await
                 }
             })
             .await
         };
-        answer(&extensions, &name, outcome.await, |done, served| {
-            Ok(pb::UpsertResponse {
-                num_inserted_rows: done.counts.inserted,
-                num_updated_rows: done.counts.updated,
-                num_deleted_rows: done.counts.deleted,
-                version: done.version,
-                served: Some(served),
-                repeated: done.repeated,
-            })
-        })
+        answer(
+            &extensions,
+            &name,
+            noted(&extensions, outcome.await),
+            |done, served| {
+                Ok(pb::UpsertResponse {
+                    num_inserted_rows: done.counts.inserted,
+                    num_updated_rows: done.counts.updated,
+                    num_deleted_rows: done.counts.deleted,
+                    version: done.version,
+                    served: Some(served),
+                    repeated: done.repeated,
+                })
+            },
+        )
     }
 
     async fn update(
@@ -128,37 +150,45 @@ impl pb::write_service_server::WriteService for Api {
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
+            let scope = allowed(&extensions, &name, Writer)?;
             let id = take(&mut message.request_id);
-            let request = repeatable(WriteKind::Update, &id, &message)?;
+            let request = repeatable(WriteKind::Update, &id, &message, &extensions)?;
+            self.before(&extensions, &name);
             let filter = wire::filter::filter(message.filter, "filter", &self.limits())?;
             let assignments = assignments(message.assignments, &self.limits())?;
-            let depth = self.limits().max_filter_depth;
+            let rules = self.rules();
             let Some(request) = request else {
                 let write = move |handle: Handle| async move {
-                    let written = handle.update(filter.as_ref(), &assignments, depth).await?;
+                    let written = handle.update(filter.as_ref(), &assignments, &rules).await?;
                     Ok(done(written.version, [0, written.rows, 0]))
                 };
-                return self.write(&name, Lane::Alone, write).await.map(at);
+                return self.write(&name, &scope, Lane::Alone, write).await.map(at);
             };
-            self.write_once(&name, request, move |store, handle| {
+            self.write_once(&name, &scope, request, move |store, handle| {
                 let (filter, assignments) = (filter.clone(), assignments.clone());
+                let rules = Arc::clone(&rules);
                 async move {
                     let filter = filter.as_ref();
                     store
-                        .stage_update(&handle, filter, &assignments, depth)
+                        .stage_update(&handle, filter, &assignments, &rules)
                         .await
                 }
             })
             .await
         };
-        answer(&extensions, &name, outcome.await, |done, served| {
-            Ok(pb::UpdateResponse {
-                num_updated_rows: done.counts.updated,
-                version: done.version,
-                served: Some(served),
-                repeated: done.repeated,
-            })
-        })
+        answer(
+            &extensions,
+            &name,
+            noted(&extensions, outcome.await),
+            |done, served| {
+                Ok(pb::UpdateResponse {
+                    num_updated_rows: done.counts.updated,
+                    version: done.version,
+                    served: Some(served),
+                    repeated: done.repeated,
+                })
+            },
+        )
     }
 
     async fn delete(
@@ -172,32 +202,39 @@ impl pb::write_service_server::WriteService for Api {
         } = request.into();
         let name = message.table.clone();
         let outcome = async {
+            let scope = allowed(&extensions, &name, Writer)?;
             let id = take(&mut message.request_id);
-            let request = repeatable(WriteKind::Delete, &id, &message)?;
+            let request = repeatable(WriteKind::Delete, &id, &message, &extensions)?;
+            self.before(&extensions, &name);
             let filter = wire::filter::filter(message.filter, "filter", &self.limits())?
                 .ok_or_else(|| Error::invalid("filter.sql", "is required; 'true' is every row"))?;
-            let depth = self.limits().max_filter_depth;
+            let rules = self.rules();
             let Some(request) = request else {
                 let write = move |handle: Handle| async move {
-                    let written = handle.delete(&filter, depth).await?;
+                    let written = handle.delete(&filter, &rules).await?;
                     Ok(done(written.version, [0, 0, written.rows]))
                 };
-                return self.write(&name, Lane::Alone, write).await.map(at);
+                return self.write(&name, &scope, Lane::Alone, write).await.map(at);
             };
-            self.write_once(&name, request, move |store, handle| {
-                let filter = filter.clone();
-                async move { store.stage_delete(&handle, &filter, depth).await }
+            self.write_once(&name, &scope, request, move |store, handle| {
+                let (filter, rules) = (filter.clone(), Arc::clone(&rules));
+                async move { store.stage_delete(&handle, &filter, &rules).await }
             })
             .await
         };
-        answer(&extensions, &name, outcome.await, |done, served| {
-            Ok(pb::DeleteResponse {
-                num_deleted_rows: done.counts.deleted,
-                version: done.version,
-                served: Some(served),
-                repeated: done.repeated,
-            })
-        })
+        answer(
+            &extensions,
+            &name,
+            noted(&extensions, outcome.await),
+            |done, served| {
+                Ok(pb::DeleteResponse {
+                    num_deleted_rows: done.counts.deleted,
+                    version: done.version,
+                    served: Some(served),
+                    repeated: done.repeated,
+                })
+            },
+        )
     }
 
     async fn import(
@@ -210,15 +247,20 @@ impl pb::write_service_server::WriteService for Api {
             ..
         } = request.into();
         let mut name = String::new();
-        let outcome = self.import_rows(stream, &mut name).await;
-        answer(&extensions, &name, outcome, |done, served| {
-            Ok(pb::ImportResponse {
-                num_inserted_rows: done.counts.inserted,
-                version: done.version,
-                served: Some(served),
-                repeated: done.repeated,
-            })
-        })
+        let outcome = self.import_rows(stream, &extensions, &mut name).await;
+        answer(
+            &extensions,
+            &name,
+            noted(&extensions, outcome),
+            |done, served| {
+                Ok(pb::ImportResponse {
+                    num_inserted_rows: done.counts.inserted,
+                    version: done.version,
+                    served: Some(served),
+                    repeated: done.repeated,
+                })
+            },
+        )
     }
 }
 
@@ -242,7 +284,21 @@ fn at((done, served): (Done, Served)) -> (Done, Served) {
     (done, Served { version, ..served })
 }
 
-async fn decode_for(handle: &Handle, rows: Option<pb::Rows>) -> Result<DecodedRows> {
+/// The same, noted for the audit log.
+fn noted(extensions: &Extensions, outcome: Result<(Done, Served)>) -> Result<(Done, Served)> {
+    if let (Ok((done, _)), Some(facts)) = (&outcome, extensions.get::<RequestFacts>()) {
+        facts.done(done);
+    }
+    outcome
+}
+
+async fn decode_for(
+    handle: &Handle,
+    rows: Option<pb::Rows>,
+    allowed: Allowed,
+) -> Result<DecodedRows> {
     let schema = handle.schema().await?;
-    decode_rows(rows, Some(&schema), "rows")
+    let rows = decode_rows(rows, Some(&schema), "rows")?;
+    allowed.written(rows.num_rows as u64)?;
+    Ok(rows)
 }

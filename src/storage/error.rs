@@ -222,9 +222,18 @@ fn known_datafusion(error: &lancedb::datafusion::error::DataFusionError) -> Opti
         D::Plan(m) => Error::invalid("request", clean(m)),
         D::SQL(e, _) => Error::invalid("request", clean(&e.to_string())),
         D::NotImplemented(m) => Error::Unsupported(clean(m)),
-        D::ResourcesExhausted(m) => Error::Overloaded(clean(m)),
+        D::ResourcesExhausted(_) => exhausted(),
         _ => return None,
     })
+}
+
+/// A query or a write that may keep no more in memory, and would have to.
+fn exhausted() -> Error {
+    Error::TooLarge(
+        "it needs more memory than one may use (limits.max_query_memory, for reads): ask for \
+         fewer rows or columns at once"
+            .into(),
+    )
 }
 
 /// An error of the object store itself: the place is at fault, not the request.

@@ -7,7 +7,7 @@ use lancedb::table::{
 };
 
 use super::{
-    Handle, error,
+    Handle, Rules, error,
     filter::{Bound, blame},
     handle::must_have,
 };
@@ -20,7 +20,7 @@ use crate::domain::{
 
 impl Handle {
     /// Adds columns. Answers the new version.
-    pub async fn add_columns(&self, columns: NewColumns, max_filter_depth: usize) -> Result<u64> {
+    pub async fn add_columns(&self, columns: NewColumns, rules: &Rules) -> Result<u64> {
         let schema = self.schema().await?;
         // What is wrong with the values of one of several nobody tells.
         let mut only = None;
@@ -42,7 +42,7 @@ impl Handle {
                 for (i, (name, sql)) in columns.iter().enumerate() {
                     self.must_be_new(&schema, name)?;
                     let field = format!("computed.columns[{i}].expression");
-                    let expression = Bound::expression(field, sql, max_filter_depth)?;
+                    let expression = Bound::expression(field, sql, rules)?;
                     expression.check_value(&schema, None)?;
                     only = Some(expression).filter(|_| columns.len() == 1);
                 }

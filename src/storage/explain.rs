@@ -3,11 +3,32 @@
 use lancedb::query::{ExecutableQuery, QueryBase, VectorQuery, VectorQueryRequest};
 
 use super::{
-    Snapshot, error,
-    filter::{Bound, blame},
+    Rules, Snapshot, error,
+    filter::{Bound, blame, denied},
     query::{Prepared, PreparedQuery},
+    run::analyze,
 };
 use crate::domain::{Error, Result, search::Search};
+
+/// What is to be told of a query.
+#[derive(Clone, Copy)]
+pub(super) enum Shown {
+    /// How it would run.
+    Plan { verbose: bool },
+    /// How it ran, within so many bytes.
+    Run { memory: usize },
+}
+
+impl Shown {
+    pub(super) fn of(analyze: bool, verbose: bool, rules: &Rules) -> Self {
+        match analyze {
+            true => Shown::Run {
+                memory: rules.max_memory,
+            },
+            false => Shown::Plan { verbose },
+        }
+    }
+}
 
 impl Snapshot {
     /// The plan of a search. A hybrid search has two, one per leg.
@@ -16,16 +37,16 @@ impl Snapshot {
         search: &Search,
         analyze: bool,
         verbose: bool,
-        max_filter_depth: usize,
+        rules: &Rules,
     ) -> Result<String> {
+        self.must_be_whole()?;
         let hybrid = search.full_text.is_some() && !search.vectors.is_empty();
-        let Prepared { query, filter } = self.prepare(search, max_filter_depth).await?;
+        let Prepared { query, filter } = self.prepare(search, rules).await?;
         let filter = filter.as_ref();
+        let shown = Shown::of(analyze, verbose, rules);
         match query {
-            PreparedQuery::Text(query) => self.plan(&*query, filter, analyze, verbose).await,
-            PreparedQuery::Vector(query) if !hybrid => {
-                self.plan(&*query, filter, analyze, verbose).await
-            }
+            PreparedQuery::Text(query) => self.plan(&*query, filter, shown).await,
+            PreparedQuery::Vector(query) if !hybrid => self.plan(&*query, filter, shown).await,
             PreparedQuery::Vector(query) => {
                 let text = query.clone().into_plain();
                 let mut request = query.into_request();
@@ -33,10 +54,18 @@ impl Snapshot {
                 let vector = self.vector_leg(request)?;
                 Ok(format!(
                     "vector search:\n{}\nfull-text search:\n{}",
-                    self.plan(&vector, filter, analyze, verbose).await?,
-                    self.plan(&text, filter, analyze, verbose).await?
+                    self.plan(&vector, filter, shown).await?,
+                    self.plan(&text, filter, shown).await?
                 ))
             }
+        }
+    }
+
+    /// A plan tells of everything.
+    pub(super) fn must_be_whole(&self) -> Result<()> {
+        match self.view {
+            None => Ok(()),
+            Some(_) => Err(denied()),
         }
     }
 
@@ -44,13 +73,11 @@ impl Snapshot {
         &self,
         query: &impl ExecutableQuery,
         filter: Option<&Bound>,
-        analyze: bool,
-        verbose: bool,
+        shown: Shown,
     ) -> Result<String> {
-        let plan = if analyze {
-            query.analyze_plan().await
-        } else {
-            query.explain_plan(verbose).await
+        let plan = match shown {
+            Shown::Run { memory } => analyze(query, memory).await,
+            Shown::Plan { verbose } => query.explain_plan(verbose).await,
         };
         let plan = plan.map_err(|e| blame(&self.name, filter, e))?;
         Ok(without_paths(&plan, &format!("{}.lance", self.name)))

@@ -6,7 +6,10 @@
 //! can read as anything else.
 
 mod blame;
+mod calls;
 mod shape;
+mod total;
+mod within;
 
 use std::any::TypeId;
 
@@ -16,7 +19,9 @@ use lancedb::datafusion::sql::sqlparser::{
     tokenizer::{Token, Tokenizer, Whitespace},
 };
 
-pub(super) use self::blame::blame;
+use self::calls::Written;
+pub(super) use self::{blame::blame, within::denied};
+use super::Rules;
 use crate::domain::{Error, Filter, Result, Scalar};
 
 /// LanceDB's reading of SQL: the generic dialect, where both double quotes and
@@ -42,28 +47,40 @@ impl Dialect for FilterDialect {
 /// One expression with its values bound, and nothing that Lance would read as
 /// more than that. Whether its columns and types are right LanceDB finds out:
 /// [`blame`] and [`Bound::check_filter`] tell the client.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Bound {
     /// Path of the text in the request.
     field: String,
     /// For LanceDB.
     pub(super) sql: String,
+    /// Nobody is told what it was evaluated on.
+    sealed: bool,
 }
 
 impl Bound {
-    /// A filter, nested at most `max_depth` deep.
-    pub(super) fn filter(filter: &Filter, max_depth: usize) -> Result<Self> {
+    /// A filter that these rules let through.
+    pub(super) fn filter(filter: &Filter, rules: &Rules) -> Result<Self> {
         let field = format!("{}.sql", filter.field);
         let tokens = read(&field, &filter.sql)?;
-        shape::check(&field, &tokens, max_depth)?;
+        let written = Written {
+            field: &field,
+            tokens: &tokens,
+            filter: Some(filter),
+        };
+        shape::check(&written, rules)?;
         let bound = bind_tokens(filter, &field, tokens)?;
         Self::of(field, &bound)
     }
 
     /// An expression without values. `field` is its path.
-    pub(super) fn expression(field: String, sql: &str, max_depth: usize) -> Result<Self> {
+    pub(super) fn expression(field: String, sql: &str, rules: &Rules) -> Result<Self> {
         let tokens = read(&field, sql)?;
-        shape::check(&field, &tokens, max_depth)?;
+        let written = Written {
+            field: &field,
+            tokens: &tokens,
+            filter: None,
+        };
+        shape::check(&written, rules)?;
         if let Some(name) = tokens.iter().find(|t| matches!(t, Token::Placeholder(_))) {
             let text = format!("has a placeholder, {name}, and there are no values for it");
             return Err(Error::invalid(field, text));
@@ -93,7 +110,11 @@ impl Bound {
 
     fn of(field: String, tokens: &[Token]) -> Result<Self> {
         let sql: String = tokens.iter().map(Token::to_string).collect();
-        let bound = Self { field, sql };
+        let bound = Self {
+            field,
+            sql,
+            sealed: false,
+        };
         bound.one_expression()?;
         Ok(bound)
     }
@@ -244,27 +265,4 @@ fn finest(seconds: i64, nanos: u32) -> Option<(i64, &'static str)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timestamps_keep_their_value_in_the_finest_unit() {
-        assert_eq!(finest(1, 5), Some((1_000_000_005, "ns")));
-        assert_eq!(finest(-1, 999_999_999), Some((-1, "ns")));
-        // Beyond the years that nanoseconds can count.
-        assert_eq!(finest(1 << 34, 0), Some(((1 << 34) * 1_000_000, "us")));
-        assert_eq!(finest(i64::MAX, 0), Some((i64::MAX, "s")));
-        assert_eq!(finest(1 << 34, 1), None);
-    }
-
-    #[test]
-    fn values_are_bound_as_literals() {
-        let filter = Filter {
-            field: "f".into(),
-            sql: "a = $2 AND b -$1 < 0".into(),
-            params: vec![Scalar::Int(-5), Scalar::Text("it's".into())],
-        };
-        let bound = Bound::filter(&filter, 64).unwrap();
-        assert_eq!(bound.sql, "a = 'it''s' AND b -(-5) < 0");
-    }
-}
+mod tests;

@@ -40,6 +40,61 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// A query that says which columns it is about, where there are some that are not
+    /// there: without a name Lance searches all of them.
+    pub(super) async fn named(&self, query: &FullText) -> Result<FullText> {
+        let mut query = query.clone();
+        if !self.has_hidden_columns() {
+            return Ok(query);
+        }
+        let indexes = self.indexes().await?;
+        let covered = indexes.iter().filter(|i| i.kind == index::FTS);
+        let mut columns = covered.flat_map(|i| i.columns.iter());
+        let only = match (columns.next(), columns.next()) {
+            (Some(only), None) => Some(only.as_str()),
+            _ => None,
+        };
+        name(&mut query, only)?;
+        Ok(query)
+    }
+}
+
+/// Puts a column where none is named.
+fn name(query: &mut FullText, only: Option<&str>) -> Result<()> {
+    match query {
+        FullText::Match { column, .. } | FullText::Phrase { column, .. } => {
+            if column.is_none() {
+                let only = only.ok_or_else(|| {
+                    Error::invalid("query.full_text", "must name its column here")
+                })?;
+                *column = Some(only.to_owned());
+            }
+            Ok(())
+        }
+        FullText::MultiMatch { columns, .. } if columns.is_empty() => Err(Error::invalid(
+            "query.full_text",
+            "must name its columns here",
+        )),
+        FullText::MultiMatch { .. } => Ok(()),
+        FullText::Boost {
+            positive, negative, ..
+        } => {
+            name(positive, only)?;
+            name(negative, only)
+        }
+        FullText::Boolean {
+            should,
+            must,
+            must_not,
+        } => should
+            .iter_mut()
+            .chain(must)
+            .chain(must_not)
+            .try_for_each(|part| name(part, only)),
+    }
+}
+
 fn columns_of<'a>(query: &'a FullText, columns: &mut Vec<&'a str>) {
     match query {
         FullText::Match { column, .. } | FullText::Phrase { column, .. } => {

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Fields, Schema};
 use lancedb::Table;
 
 use super::{Snapshot, blobs::Blobs, error};
-use crate::domain::{Error, Incarnation, Resource, Result, TableName};
+use crate::domain::{Error, Incarnation, Resource, Result, TableName, TableScope};
 
 /// A handle that writes, and that sees its own writes. Other writers' commits
 /// are seen after [`Handle::refresh`]. Clones share what they see.
@@ -16,6 +16,8 @@ pub struct Handle {
     pub(super) table: Table,
     incarnation: Incarnation,
     pub(super) blobs: Arc<Blobs>,
+    /// Of somebody who may not see all of it.
+    pub(super) scope: Option<Arc<TableScope>>,
 }
 
 impl Handle {
@@ -30,17 +32,16 @@ impl Handle {
             table,
             incarnation,
             blobs,
+            scope: None,
         }
     }
 
     /// The same table, opened in another way.
     pub(super) fn with_table(&self, table: Table) -> Self {
-        Self::new(
-            self.name.clone(),
+        Self {
             table,
-            self.incarnation,
-            Arc::clone(&self.blobs),
-        )
+            ..self.clone()
+        }
     }
 
     /// Which creation of the name this is a handle on.

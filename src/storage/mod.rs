@@ -1,6 +1,7 @@
 //! LanceDB, behind plain values. The only folder that names `lancedb` or `lance`:
 //! what changes when a version of them changes is here.
 
+mod advice;
 mod blobs;
 mod complete;
 mod distance;
@@ -12,17 +13,24 @@ mod floors;
 mod full_text;
 mod handle;
 mod incarnation;
+mod incoming;
 mod index;
 mod inventory;
 mod objects;
 mod pace;
 pub mod pins;
+mod probe;
 mod prune;
 mod query;
 mod recorded;
+mod rotated;
+mod rules;
+mod run;
 mod scan;
+mod scope;
 mod session;
 mod sides;
+mod size;
 mod snapshot;
 mod stage;
 mod step;
@@ -32,14 +40,17 @@ mod versions;
 mod warm;
 mod write;
 
+pub use advice::{in_words, redacted};
 pub use handle::Handle;
 pub use incarnation::MARKER as INCARNATION_MARKER;
 pub use inventory::{Checksum, Published};
 pub use objects::{ObjectError, Objects};
 pub use pace::Pace;
 pub use pins::Pin;
+pub use probe::{Ability, Finding, probe};
 pub use prune::{Below, Removed};
 pub use recorded::Entry;
+pub use rules::Rules;
 pub use session::{CacheUse, Sessions};
 pub use sides::Needed;
 pub use snapshot::{Batches, Rows, Snapshot};

@@ -9,7 +9,7 @@ use lance_io::object_store::{ObjectStore, ObjectStoreParams, StorageOptionsAcces
 use lancedb::Session;
 use object_store::{ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, path::Path};
 
-use crate::domain::TableName;
+use crate::{config::Location, domain::TableName};
 
 /// What went wrong with an object.
 #[derive(Debug, thiserror::Error)]
@@ -27,9 +27,29 @@ pub enum ObjectError {
     /// The object was copied and reads back as something else.
     #[error("object '{0}' reads back with other bytes than were copied")]
     WrongBytes(String),
+    /// The store says that an object is there, and that it is not, in turns.
+    #[error("object '{0}' is neither there nor can it be created")]
+    Contended(String),
     /// The store did not do what was asked.
     #[error("{0}")]
     Store(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl ObjectError {
+    /// Whether the store does not let these credentials do this.
+    pub fn is_refusal(&self) -> bool {
+        let ObjectError::Store(error) = self else {
+            return false;
+        };
+        let error = error.downcast_ref::<object_store::Error>();
+        matches!(
+            error,
+            Some(
+                object_store::Error::PermissionDenied { .. }
+                    | object_store::Error::Unauthenticated { .. }
+            )
+        )
+    }
 }
 
 impl From<object_store::Error> for ObjectError {
@@ -41,10 +61,15 @@ impl From<object_store::Error> for ObjectError {
     }
 }
 
+/// How often an object is created that the store says is there, and is not.
+const MAX_CREATES: usize = 5;
+
 /// The objects below one location.
 pub struct Objects {
     pub(super) store: Arc<ObjectStore>,
     base: Path,
+    /// Whether the store may ignore conditions, or not know them.
+    unconditional: bool,
 }
 
 impl Objects {
@@ -59,13 +84,18 @@ impl Objects {
     }
 
     pub(super) async fn open(
-        uri: &str,
+        location: &Location,
         session: &Session,
         params: &ObjectStoreParams,
     ) -> lance::Result<Self> {
+        let registry = session.store_registry();
         let (store, base) =
-            ObjectStore::from_uri_and_params(session.store_registry(), uri, params).await?;
-        Ok(Self { store, base })
+            ObjectStore::from_uri_and_params(registry, &location.uri, params).await?;
+        Ok(Self {
+            store,
+            base,
+            unconditional: location.commits_elsewhere(),
+        })
     }
 
     pub(super) fn full(&self, path: &str) -> Path {
@@ -105,8 +135,30 @@ impl Objects {
         Ok(())
     }
 
-    /// Writes a small object if it is not there. Answers whether it was written.
+    /// Writes a small object if it is not there. Answers whether it was written: if
+    /// not, somebody's is there.
+    ///
+    /// Where the answer of the store was lost and the request repeated, the object
+    /// that is there may be this one.
     pub async fn put_if_absent(&self, path: &str, bytes: Bytes) -> Result<bool, ObjectError> {
+        if self.unconditional {
+            return self.put_after_a_look(path, bytes).await;
+        }
+        for _ in 0..MAX_CREATES {
+            if self.create(path, bytes.clone()).await? {
+                return Ok(true);
+            }
+            // S3 also answers "conflict" to one who came while another was at it,
+            // whether or not that one succeeded.
+            if self.size(path).await?.is_some() {
+                return Ok(false);
+            }
+        }
+        Err(ObjectError::Contended(path.to_owned()))
+    }
+
+    /// One conditional write. Answers whether the store did it.
+    pub(super) async fn create(&self, path: &str, bytes: Bytes) -> Result<bool, ObjectError> {
         let options = PutOptions::from(PutMode::Create);
         let to = self.full(path);
         match self.store.inner.put_opts(&to, bytes.into(), options).await {
@@ -114,6 +166,16 @@ impl Objects {
             Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// The nearest that a store without conditions can do: of two who write at the
+    /// same moment the later one wins, and mostly both see it.
+    async fn put_after_a_look(&self, path: &str, bytes: Bytes) -> Result<bool, ObjectError> {
+        if self.size(path).await?.is_some() {
+            return Ok(false);
+        }
+        self.put(path, bytes.clone()).await?;
+        Ok(self.get(path).await? == bytes)
     }
 
     /// Every object below a folder with its size, paths relative to the location.

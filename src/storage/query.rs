@@ -13,15 +13,19 @@ use lancedb::{
 };
 
 use super::{
-    Batches, Snapshot, distance, error,
+    Batches, Rules, Snapshot, distance, error,
     filter::{Bound, blame},
     full_text,
     handle::must_have,
+    run::run,
     snapshot::Rows,
 };
-use crate::domain::{
-    Error, Resource, Result,
-    search::{Normalize, Search, Vector},
+use crate::{
+    config::failpoint,
+    domain::{
+        Error, Resource, Result,
+        search::{Normalize, Search, Vector},
+    },
 };
 
 /// A search, ready to run.
@@ -38,17 +42,21 @@ pub(super) enum PreparedQuery {
 
 impl Snapshot {
     /// Runs a search; the rows come best first.
-    pub async fn search(&self, search: &Search, max_filter_depth: usize) -> Result<Batches> {
+    pub async fn search(&self, search: &Search, rules: &Rules) -> Result<Batches> {
         let hybrid = search.full_text.is_some() && !search.vectors.is_empty();
         let (limit, offset) = (search.limit, search.offset);
-        let Prepared { query, filter } = self.prepare(search, max_filter_depth).await?;
+        let Prepared { query, filter } = self.prepare(search, rules).await?;
         let options = QueryExecutionOptions::default();
         let stream = match &query {
-            PreparedQuery::Vector(query) => query.execute_with_options(options).await,
-            PreparedQuery::Text(query) => query.execute_with_options(options).await,
+            // LanceDB fuses the two parts itself, of at most as many rows as may be
+            // asked for.
+            PreparedQuery::Vector(query) if hybrid => query.execute_with_options(options).await,
+            PreparedQuery::Vector(query) => run(&**query, rules.max_memory).await,
+            PreparedQuery::Text(query) => run(&**query, rules.max_memory).await,
         }
         .map_err(|e| blame(&self.name, filter.as_ref(), e))?;
         let batches = Batches::new(self.name.clone(), filter, stream);
+        let batches = batches.plain(self.has_hidden_columns());
         if hybrid && offset > 0 {
             // A fused list is in memory already, and at most limit + offset rows.
             return page_of(batches.collect(usize::MAX).await?, offset, limit);
@@ -57,11 +65,7 @@ impl Snapshot {
     }
 
     /// Checks a search against the schema and says it in LanceDB's words.
-    pub(super) async fn prepare(
-        &self,
-        search: &Search,
-        max_filter_depth: usize,
-    ) -> Result<Prepared> {
+    pub(super) async fn prepare(&self, search: &Search, rules: &Rules) -> Result<Prepared> {
         self.check_columns(search.columns.as_deref())?;
         if let Some(full_text) = &search.full_text {
             self.check_full_text(full_text).await?;
@@ -75,15 +79,13 @@ impl Snapshot {
         } else {
             base = base.limit(search.limit).offset(search.offset);
         }
-        let filter = search
-            .filter
-            .as_ref()
-            .map(|f| Bound::filter(f, max_filter_depth))
-            .transpose()?;
+        let filter = self.filter(search.filter.as_ref(), rules)?;
         if let Some(filter) = &filter {
             base = base.only_if(filter.sql.as_str());
         }
-        if search.postfilter {
+        // How many of the nearest rows are those of others nobody is to find out.
+        let may = !self.has_restricted_rows() || failpoint::breaks("access:postfilter");
+        if search.postfilter && may {
             base = base.postfilter();
         }
         if search.fast_search {
@@ -92,8 +94,8 @@ impl Snapshot {
         if search.with_row_id {
             base = base.with_row_id();
         }
-        if let Some(columns) = &search.columns {
-            let mut columns = columns.clone();
+        if let Some(columns) = self.columns(search.columns.as_deref()) {
+            let mut columns = columns.into_owned();
             // Lance adds it anyway, and warns of that in the log of every search.
             // In a hybrid search each part has another one.
             if !hybrid {
@@ -105,9 +107,9 @@ impl Snapshot {
             base = base.select(Select::Columns(columns));
         }
         if let Some(full_text) = &search.full_text {
-            base = base.full_text_search(FullTextSearchQuery::new_query(full_text::fts(
-                full_text.clone(),
-            )?));
+            let full_text = self.named(full_text).await?;
+            base =
+                base.full_text_search(FullTextSearchQuery::new_query(full_text::fts(full_text)?));
         }
         if search.vectors.is_empty() {
             let query = PreparedQuery::Text(Box::new(base));

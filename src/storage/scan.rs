@@ -1,6 +1,6 @@
 //! Scans, counts and look-ups by key on one snapshot.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use arrow::{
     array::{ArrayRef, RecordBatch, UInt64Array},
@@ -10,12 +10,14 @@ use arrow::{
 };
 use lancedb::{
     expr::{DfExpr, col, is_in},
-    query::{ColumnOrdering, ExecutableQuery, Query, QueryBase, QueryExecutionOptions, Select},
+    query::{ColumnOrdering, Query, QueryBase, Select},
 };
 
 use super::{
-    Batches, Snapshot,
+    Batches, Rules, Snapshot,
+    explain::Shown,
     filter::{Bound, blame},
+    run::run,
     snapshot::Rows,
 };
 use crate::domain::{Error, Filter, Resource, Result, search::Scan};
@@ -27,12 +29,15 @@ impl Snapshot {
         scan: &Scan,
         offset: u64,
         limit: usize,
-        max_filter_depth: usize,
+        rules: &Rules,
     ) -> Result<Batches> {
         let offset = usize::try_from(offset)
             .map_err(|_| Error::invalid("page_token", "is beyond the end of the table"))?;
-        let (query, filter) = self.scan_query(scan, "query", max_filter_depth)?;
-        let batches = self.run(&query.limit(limit).offset(offset), filter).await?;
+        let scan = &*self.with_columns(scan);
+        let (query, filter) = self.scan_query(scan, "query", rules)?;
+        let batches = self
+            .run(&query.limit(limit).offset(offset), filter, rules)
+            .await?;
         match unselected(scan) {
             extra if extra.is_empty() => Ok(batches),
             extra => batches.without(&extra),
@@ -45,17 +50,27 @@ impl Snapshot {
         scan: &Scan,
         analyze: bool,
         verbose: bool,
-        max_filter_depth: usize,
+        rules: &Rules,
     ) -> Result<String> {
-        let (query, filter) = self.scan_query(scan, "scan", max_filter_depth)?;
-        self.plan(&query, filter.as_ref(), analyze, verbose).await
+        self.must_be_whole()?;
+        let (query, filter) = self.scan_query(scan, "scan", rules)?;
+        let shown = Shown::of(analyze, verbose, rules);
+        self.plan(&query, filter.as_ref(), shown).await
     }
 
     /// How many rows match.
-    pub async fn count(&self, filter: Option<&Filter>, max_filter_depth: usize) -> Result<u64> {
-        let filter = filter
-            .map(|f| Bound::filter(f, max_filter_depth))
-            .transpose()?;
+    pub async fn count(&self, filter: Option<&Filter>, rules: &Rules) -> Result<u64> {
+        let filter = self.filter(filter, rules)?;
+        self.count_of(filter).await
+    }
+
+    /// How many rows there are.
+    pub async fn count_all(&self) -> Result<u64> {
+        let all = self.filter(None, &Rules::ours())?;
+        self.count_of(all).await
+    }
+
+    async fn count_of(&self, filter: Option<Bound>) -> Result<u64> {
         let rows = self
             .table
             .count_rows(filter.as_ref().map(|f| f.sql.clone()))
@@ -87,12 +102,24 @@ impl Snapshot {
         columns: Option<&[String]>,
         with_row_id: bool,
         max_bytes: usize,
+        rules: &Rules,
         count: impl FnMut(usize) -> Result<()>,
     ) -> Result<Rows> {
         self.check_columns(columns)?;
+        let columns = self.columns(columns);
+        let columns = columns.as_deref();
         let schema = keys.schema();
         let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-        let mut query = self.table.query().only_if_expr(matches_any(keys)?);
+        let wanted = matches_any(keys)?;
+        let mandatory = match &self.view {
+            Some(view) => view.mandatory_expression()?,
+            None => None,
+        };
+        let wanted = match mandatory {
+            Some(mandatory) => mandatory.and(wanted),
+            None => wanted,
+        };
+        let mut query = self.table.query().only_if_expr(wanted);
         if let Some(columns) = columns {
             let missing = names.iter().filter(|n| !columns.iter().any(|c| c == *n));
             let all = columns
@@ -105,7 +132,7 @@ impl Snapshot {
             query = query.with_row_id();
         }
         let found = self
-            .run(&query, None)
+            .run(&query, None, rules)
             .await?
             .collect_with(max_bytes, count)
             .await?;
@@ -126,15 +153,11 @@ impl Snapshot {
         &self,
         scan: &Scan,
         field: &str,
-        max_filter_depth: usize,
+        rules: &Rules,
     ) -> Result<(Query, Option<Bound>)> {
         self.check_columns(scan.columns.as_deref())?;
         let mut query = self.table.query();
-        let filter = scan
-            .filter
-            .as_ref()
-            .map(|f| Bound::filter(f, max_filter_depth))
-            .transpose()?;
+        let filter = self.filter(scan.filter.as_ref(), rules)?;
         if let Some(filter) = &filter {
             query = query.only_if(filter.sql.as_str());
         }
@@ -168,12 +191,23 @@ impl Snapshot {
         Ok((query.order_by(Some(order)), filter))
     }
 
-    async fn run(&self, query: &Query, filter: Option<Bound>) -> Result<Batches> {
-        let stream = query
-            .execute_with_options(QueryExecutionOptions::default())
+    async fn run(&self, query: &Query, filter: Option<Bound>, rules: &Rules) -> Result<Batches> {
+        let stream = run(query, rules.max_memory)
             .await
             .map_err(|e| blame(&self.name, filter.as_ref(), e))?;
-        Ok(Batches::new(self.name.clone(), filter, stream))
+        let batches = Batches::new(self.name.clone(), filter, stream);
+        Ok(batches.plain(self.has_hidden_columns()))
+    }
+
+    /// A scan that says which columns it wants, where there are some that are not there.
+    fn with_columns<'a>(&self, scan: &'a Scan) -> Cow<'a, Scan> {
+        match self.columns(scan.columns.as_deref()) {
+            Some(Cow::Owned(columns)) => Cow::Owned(Scan {
+                columns: Some(columns),
+                ..scan.clone()
+            }),
+            _ => Cow::Borrowed(scan),
+        }
     }
 }
 

@@ -5,24 +5,16 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use lancedb::{ObjectStoreRegistry, Session};
+use lancedb::Session;
 
 use crate::config::{Cache, Location};
 
-/// Storage options that name the server behind a URI. Two connections with the
-/// same URI at different endpoints hold different data, and a cache keyed by
-/// URI would mix them.
-const ENDPOINT_KEYS: [&str; 4] = [
-    "endpoint",
-    "aws_endpoint",
-    "aws_endpoint_url",
-    "azure_storage_endpoint",
-];
-
-/// One LanceDB session per endpoint; every connection to that endpoint uses it.
+/// One LanceDB session per server; every connection to that server uses it. Two
+/// connections with the same URI at different servers hold different data, and a
+/// cache keyed by URI would mix them.
 pub struct Sessions {
     cache: Cache,
-    by_endpoint: Mutex<HashMap<Option<String>, Arc<Session>>>,
+    by_server: Mutex<HashMap<String, Arc<Session>>>,
 }
 
 /// Memory that the caches hold now.
@@ -37,26 +29,21 @@ impl Sessions {
     pub fn new(cache: Cache) -> Self {
         Self {
             cache,
-            by_endpoint: Mutex::default(),
+            by_server: Mutex::default(),
         }
     }
 
     /// The session for a location.
     pub(super) fn of(&self, location: &Location) -> Arc<Session> {
-        use secrecy::ExposeSecret;
-        let endpoint = ENDPOINT_KEYS.iter().find_map(|key| {
-            let value = location.storage_options.get(*key)?;
-            Some(value.expose_secret().to_owned())
-        });
         let mut sessions = self
-            .by_endpoint
+            .by_server
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let session = sessions.entry(endpoint).or_insert_with(|| {
+        let session = sessions.entry(location.server()).or_insert_with(|| {
             Arc::new(Session::new(
                 self.cache.index_bytes,
                 self.cache.metadata_bytes,
-                Arc::new(ObjectStoreRegistry::default()),
+                Arc::new(super::rotated::registry()),
             ))
         });
         Arc::clone(session)
@@ -65,7 +52,7 @@ impl Sessions {
     /// What all caches together hold now.
     pub async fn cache_use(&self) -> CacheUse {
         let sessions: Vec<_> = self
-            .by_endpoint
+            .by_server
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .values()

@@ -1,8 +1,11 @@
 //! One version of one table, opened once and shared by every read of it.
 
-use std::{pin::Pin, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, pin::Pin, sync::Arc, time::SystemTime};
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Schema, SchemaRef},
+};
 use futures::{Stream, TryStreamExt, future::ready};
 use lancedb::{Table, arrow::SendableRecordBatchStream};
 use tokio::sync::OnceCell;
@@ -12,6 +15,7 @@ use super::{
     error,
     filter::{Bound, blame},
     index,
+    scope::View,
     versions::Commit,
     warm::Warmed,
 };
@@ -26,9 +30,14 @@ pub struct Snapshot {
     pub(super) schema: SchemaRef,
     pub(super) warmed: Warmed,
     pub(super) blobs: Arc<Blobs>,
-    commit: Commit,
-    incarnation: Incarnation,
-    indexes: OnceCell<Vec<IndexInfo>>,
+    /// How many there are, as far as the manifest says.
+    pub(super) rows: u64,
+    pub(super) commit: Commit,
+    pub(super) incarnation: Incarnation,
+    /// Read once, for all who see the version.
+    pub(super) indexes: Arc<OnceCell<Vec<IndexInfo>>>,
+    /// Of somebody who may not see all of it.
+    pub(super) view: Option<View>,
 }
 
 /// Rows as they come, with the schema that they all have.
@@ -82,6 +91,25 @@ impl Batches {
     ) -> Self {
         let schema = stream.schema();
         let stream = stream.map_err(move |e| blame(&name, filter.as_ref(), e));
+        Self {
+            schema,
+            stream: Box::pin(stream),
+        }
+    }
+
+    /// Them without what the table says of itself, if `plain`.
+    pub(super) fn plain(self, plain: bool) -> Self {
+        if !plain {
+            return self;
+        }
+        let schema = Arc::new(Schema::new(self.schema.fields().clone()));
+        let (internal, to) = (
+            |e: arrow::error::ArrowError| Error::Internal(e.to_string()),
+            SchemaRef::clone(&schema),
+        );
+        let stream = self.stream.and_then(move |batch| {
+            ready(batch.with_schema(SchemaRef::clone(&to)).map_err(internal))
+        });
         Self {
             schema,
             stream: Box::pin(stream),
@@ -149,15 +177,19 @@ impl Snapshot {
             .map_err(|e| error::in_table(&name, e))?;
         let dataset = error::dataset(&table).await?;
         let commit = Commit::of(dataset.manifest());
+        let rows = dataset.fragments().iter().filter_map(|f| f.num_rows());
+        let rows = rows.map(|rows| rows as u64).sum();
         Ok(Self {
             name,
             table,
             schema,
             warmed: Warmed::default(),
             blobs,
+            rows,
             commit,
             incarnation,
-            indexes: OnceCell::new(),
+            indexes: Arc::default(),
+            view: None,
         })
     }
 
@@ -195,16 +227,32 @@ impl Snapshot {
     }
 
     /// The indexes at this version, read once.
-    pub async fn indexes(&self) -> Result<&[IndexInfo]> {
+    pub async fn indexes(&self) -> Result<Cow<'_, [IndexInfo]>> {
         let indexes = self
             .indexes
             .get_or_try_init(|| index::list(&self.name, &self.table))
             .await?;
-        Ok(indexes)
+        let Some(view) = &self.view else {
+            return Ok(Cow::Borrowed(indexes));
+        };
+        let shown = indexes.iter().filter(|index| view.shows(index)).cloned();
+        // How many rows there are in all is not said.
+        let counted = |index: IndexInfo| match view.has_rows() {
+            true => IndexInfo {
+                num_indexed_rows: 0,
+                num_unindexed_rows: 0,
+                ..index
+            },
+            false => index,
+        };
+        Ok(Cow::Owned(shown.map(counted).collect()))
     }
 
     /// Everything that DescribeTable answers.
     pub async fn describe(&self) -> Result<TableInfo> {
+        if self.has_restricted_rows() {
+            return self.describe_part().await;
+        }
         let stats = self
             .table
             .stats()
@@ -218,7 +266,21 @@ impl Snapshot {
             num_fragments: stats.fragment_stats.num_fragments as u64,
             num_small_fragments: stats.fragment_stats.num_small_fragments as u64,
             version: self.commit.version,
-            indexes: self.indexes().await?.to_vec(),
+            indexes: self.indexes().await?.into_owned(),
+        })
+    }
+
+    /// The same for who may not see all rows: only theirs are counted.
+    async fn describe_part(&self) -> Result<TableInfo> {
+        Ok(TableInfo {
+            schema: Arc::clone(&self.schema),
+            num_rows: self.count_all().await?,
+            num_deleted_rows: 0,
+            size_bytes: 0,
+            num_fragments: 0,
+            num_small_fragments: 0,
+            version: self.commit.version,
+            indexes: self.indexes().await?.into_owned(),
         })
     }
 }

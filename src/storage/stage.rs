@@ -24,7 +24,7 @@ use lance_table::{
     format::Fragment, io::commit::CommitHandler, system_index::mem_wal::MEM_WAL_INDEX_NAME,
 };
 
-use super::{Handle, Store, error, recorded::properties, step::Step, write::in_rows};
+use super::{Handle, Rules, Store, error, recorded::properties, step::Step, write::in_rows};
 use crate::{
     config::failpoint,
     domain::{
@@ -127,10 +127,10 @@ impl Store {
         handle: &Handle,
         filter: Option<&Filter>,
         assignments: &[Assignment],
-        max_filter_depth: usize,
+        rules: &Rules,
     ) -> Result<Staged> {
         let write = |handle: Handle| async move {
-            let updated = handle.update(filter, assignments, max_filter_depth);
+            let updated = handle.update(filter, assignments, rules);
             updated.await
         };
         let (transaction, _) = self.captured(handle, write).await?;
@@ -149,9 +149,9 @@ impl Store {
         &self,
         handle: &Handle,
         filter: &Filter,
-        max_filter_depth: usize,
+        rules: &Rules,
     ) -> Result<Staged> {
-        let write = |handle: Handle| async move { handle.delete(filter, max_filter_depth).await };
+        let write = |handle: Handle| async move { handle.delete(filter, rules).await };
         let (transaction, before) = self.captured(handle, write).await?;
         let counts = Counts {
             deleted: deleted(&before, &transaction.operation),
@@ -206,10 +206,10 @@ impl Handle {
         options: UpsertOptions,
         batches: Vec<RecordBatch>,
         schema: SchemaRef,
-        max_filter_depth: usize,
+        rules: &Rules,
     ) -> Result<Staged> {
         let conditions = self
-            .merge_conditions(&options, &batches, &schema, max_filter_depth)
+            .merge_conditions(&options, &batches, &schema, rules)
             .await?;
         self.must_be_plain().await?;
         let in_table = |e: lance::Error| in_rows("rows", error::in_table(&self.name, e.into()));

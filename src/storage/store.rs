@@ -10,7 +10,6 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use futures::{StreamExt, TryStreamExt, stream};
 use lance_table::io::commit::{CommitHandler, commit_handler_from_url};
 use lancedb::{Session, Table};
-use secrecy::ExposeSecret;
 use url::Url;
 
 use super::{Handle, ObjectError, Objects, Published, Sessions, Snapshot, blobs::Blobs, error};
@@ -43,13 +42,9 @@ impl Store {
             std::fs::create_dir_all(&folder).map_err(|e| unreachable_location(location, &e))?;
         }
         let session: Arc<Session> = sessions.of(location);
-        let options: HashMap<String, String> = location
-            .storage_options
-            .iter()
-            .map(|(key, value)| (key.clone(), value.expose_secret().to_owned()))
-            .collect();
+        let options = super::rotated::options(location);
         let params = Objects::params(options.clone());
-        let objects = Objects::open(&location.uri, &session, &params)
+        let objects = Objects::open(location, &session, &params)
             .await
             .map_err(|e| unreachable_location(location, &e))?;
         let commits = commit_handler_from_url(&location.uri, &Some(params))

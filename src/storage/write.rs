@@ -7,12 +7,14 @@ use arrow::{
     array::{Array, ArrowPrimitiveType, AsArray, RecordBatch},
     datatypes::{DataType, Field, Float16Type, Float32Type, Float64Type, Schema, SchemaRef},
 };
-use futures::{Stream, StreamExt};
-use lancedb::{arrow::SimpleRecordBatchStream, table::AddDataMode};
+use futures::Stream;
+use lancedb::table::AddDataMode;
 
 use super::{
-    Handle, error,
-    filter::{Bound, blame},
+    Handle, Rules, error,
+    filter::{Bound, blame, denied},
+    incoming::within,
+    scope::View,
 };
 use crate::domain::{
     Error, Filter, Resource, Result,
@@ -50,6 +52,12 @@ impl Handle {
         if rows == 0 && !overwrite {
             return Err(Error::invalid("rows", "has no rows"));
         }
+        if let Some(view) = self.new_rows(overwrite).await? {
+            for batch in &batches {
+                view.check_new_columns(batch.schema_ref())?;
+                view.check_new_rows(batch)?;
+            }
+        }
         let added = self
             .table
             .add(batches)
@@ -71,33 +79,40 @@ impl Handle {
         rows: impl Stream<Item = Result<RecordBatch>> + Send + 'static,
         overwrite: bool,
     ) -> Result<u64> {
-        let stream = rows.map(|batch| {
-            batch.map_err(|e| lancedb::Error::External {
-                source: Box::new(e),
-            })
-        });
-        let stream: lancedb::arrow::SendableRecordBatchStream =
-            Box::pin(SimpleRecordBatchStream { schema, stream });
+        let view = self.new_rows(overwrite).await?;
+        if let Some(view) = &view {
+            view.check_new_columns(&schema)?;
+        }
+        let (stream, refused) = within(view, schema, rows);
         let added = self
             .table
             .add(stream)
             .mode(mode(overwrite))
             .execute()
             .await
-            .map_err(|e| in_rows("arrow_ipc", error::in_table(&self.name, e)))?;
+            .map_err(|e| refused.or(|| in_rows("arrow_ipc", error::in_table(&self.name, e))))?;
         Ok(added.version)
     }
 
-    /// LanceDB's merge-insert.
+    /// How new rows are seen. Who may not see all rows does not replace them.
+    async fn new_rows(&self, overwrite: bool) -> Result<Option<View>> {
+        if overwrite {
+            self.must_be_whole()?;
+        }
+        self.view().await
+    }
+
+    /// LanceDB's merge-insert. It finds the rows that it changes by their keys, whosever
+    /// they are: it is only for who sees all of them.
     pub async fn upsert(
         &self,
         options: UpsertOptions,
         batches: Vec<RecordBatch>,
         schema: SchemaRef,
-        max_filter_depth: usize,
+        rules: &Rules,
     ) -> Result<UpsertCounts> {
         let conditions = self
-            .merge_conditions(&options, &batches, &schema, max_filter_depth)
+            .merge_conditions(&options, &batches, &schema, rules)
             .await?;
         let on: Vec<&str> = options.on.iter().map(String::as_str).collect();
         let mut merge = self.table.merge_insert(&on);
@@ -131,8 +146,9 @@ impl Handle {
         options: &UpsertOptions,
         batches: &[RecordBatch],
         schema: &SchemaRef,
-        max_filter_depth: usize,
+        rules: &Rules,
     ) -> Result<MergeConditions> {
+        self.must_be_whole()?;
         let table_schema = self.schema().await?;
         for (i, column) in options.on.iter().enumerate() {
             if table_schema.column_with_name(column).is_none() {
@@ -149,8 +165,8 @@ impl Handle {
         let update = options.when_matched_update_all_condition.as_ref();
         let delete = options.when_not_matched_by_source_delete_condition.as_ref();
         Ok(MergeConditions {
-            update: checked(update, &both, max_filter_depth)?,
-            delete: checked(delete, &table_schema, max_filter_depth)?,
+            update: checked(update, &both, rules)?,
+            delete: checked(delete, &table_schema, rules)?,
         })
     }
 
@@ -159,11 +175,16 @@ impl Handle {
         &self,
         filter: Option<&Filter>,
         assignments: &[Assignment],
-        max_filter_depth: usize,
+        rules: &Rules,
     ) -> Result<Written> {
+        let view = self.view().await?;
         let schema = self.schema().await?;
         let mut update = self.table.update();
-        let filter = checked(filter, &schema, max_filter_depth)?;
+        let filter = checked(filter, &schema, rules)?;
+        let filter = match &view {
+            Some(view) => view.narrow(filter)?,
+            None => filter,
+        };
         if let Some(filter) = &filter {
             update = update.only_if(filter.sql.as_str());
         }
@@ -176,10 +197,17 @@ impl Handle {
             let expression = match &assignment.to {
                 Assigned::Value(value) => Bound::value(format!("{field}.value"), value)?,
                 Assigned::Expression(sql) => {
-                    Bound::expression(format!("{field}.expression"), sql, max_filter_depth)?
+                    Bound::expression(format!("{field}.expression"), sql, rules)?
                 }
             };
             expression.check_value(&schema, Some(column.data_type()))?;
+            let expression = match &view {
+                Some(view) => {
+                    view.check_assignment(&assignment.column, &expression)?;
+                    expression.sealed()
+                }
+                None => expression,
+            };
             update = update.column(&assignment.column, expression.sql.as_str());
             last = Some(expression);
         }
@@ -196,8 +224,12 @@ impl Handle {
     }
 
     /// Deletes the rows that match.
-    pub async fn delete(&self, filter: &Filter, max_filter_depth: usize) -> Result<Written> {
-        let filter = Bound::filter(filter, max_filter_depth)?;
+    pub async fn delete(&self, filter: &Filter, rules: &Rules) -> Result<Written> {
+        let filter = Bound::filter(filter, rules)?;
+        let filter = match self.view().await? {
+            Some(view) => view.narrow(Some(filter))?.ok_or_else(denied)?,
+            None => filter,
+        };
         let deleted = self
             .table
             .delete(filter.sql.as_str())
@@ -209,8 +241,11 @@ impl Handle {
         })
     }
 
-    /// The columns at the version that this handle sees.
+    /// The columns at the version that this handle sees, as far as they are there.
     pub async fn schema(&self) -> Result<SchemaRef> {
+        if let Some(view) = self.view().await? {
+            return Ok(view.visible);
+        }
         self.table
             .schema()
             .await
@@ -227,11 +262,11 @@ fn mode(overwrite: bool) -> AddDataMode {
 }
 
 /// A filter that these columns can answer.
-fn checked(filter: Option<&Filter>, columns: &SchemaRef, depth: usize) -> Result<Option<Bound>> {
+fn checked(filter: Option<&Filter>, columns: &SchemaRef, rules: &Rules) -> Result<Option<Bound>> {
     let Some(filter) = filter else {
         return Ok(None);
     };
-    let bound = Bound::filter(filter, depth)?;
+    let bound = Bound::filter(filter, rules)?;
     bound.check_filter(columns)?;
     Ok(Some(bound))
 }

@@ -3,12 +3,12 @@
 
 mod deep;
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
     extract::{Request, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -16,8 +16,6 @@ use axum::{
 use futures::future::BoxFuture;
 use http_body::Body;
 use serde_json::{Map, Value, json};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 pub use deep::DeepCheck;
 
@@ -36,6 +34,12 @@ pub trait Probes: Send + Sync {
     fn deep(&self) -> BoxFuture<'_, Vec<DeepCheck>>;
 }
 
+/// Who may see what is not for everybody: /metrics and /health/deep.
+pub trait Visitors: Send + Sync {
+    /// Decides by the head of a request.
+    fn may_see<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, bool>;
+}
+
 /// What the routes show.
 #[derive(Clone)]
 pub struct HttpState {
@@ -43,32 +47,25 @@ pub struct HttpState {
     pub recorder: Recorder,
     /// Behind the others.
     pub probes: Arc<dyn Probes>,
+    /// Before some of them.
+    pub visitors: Arc<dyn Visitors>,
 }
 
-/// Serves until `shutdown`, then lets what is running end.
-///
-/// # Errors
-/// When the listener fails for good.
-pub async fn serve(
-    listener: TcpListener,
-    state: HttpState,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
-    axum::serve(listener, router(state))
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
-}
-
-fn router(state: HttpState) -> Router {
-    Router::new()
+/// All routes.
+pub fn router(state: HttpState) -> Router {
+    let guard = middleware::from_fn_with_state(Arc::clone(&state.visitors), guard);
+    let guarded = Router::new()
         .route("/metrics", get(metrics))
+        .merge(deep::route(Arc::clone(&state.probes)))
+        .route_layer(guard);
+    Router::new()
+        .merge(guarded)
         // The process runs: these never look at storage, or a store that is
         // down would have every server killed.
         .route("/livez", get(async || "ok"))
         .route("/health", get(async || Json(json!({"status": "healthy"}))))
         .route("/readyz", get(readyz))
         .route("/ready", get(ready))
-        .merge(deep::route(Arc::clone(&state.probes)))
         .fallback(async || error(StatusCode::NOT_FOUND, "there is no such page"))
         .method_not_allowed_fallback(async || {
             error(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are")
@@ -91,6 +88,19 @@ async fn refuse_large(request: Request, next: Next) -> Response {
         return error(StatusCode::PAYLOAD_TOO_LARGE, "a body is not taken here");
     }
     next.run(request).await
+}
+
+/// Probes are for everybody; numbers, names and work are not.
+async fn guard(
+    State(visitors): State<Arc<dyn Visitors>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if visitors.may_see(request.headers()).await {
+        return next.run(request).await;
+    }
+    let refused = error(StatusCode::UNAUTHORIZED, "this page asks who comes");
+    ([(header::WWW_AUTHENTICATE, "Bearer")], refused).into_response()
 }
 
 async fn metrics(State(state): State<HttpState>) -> impl IntoResponse {

@@ -9,14 +9,15 @@ mod load;
 mod record;
 mod recorder;
 mod rollup;
+mod transport;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 pub use config::{config_loaded, config_reloaded};
 pub use grpc::{Call, code_name, method};
 pub use load::{
-    answer_bytes, concurrency_limit, queue_waited, request_shed, requests_in_flight,
-    requests_queued,
+    access_refused, answer_bytes, audit_failed, audited, concurrency_limit, queue_waited,
+    quota_refused, request_shed, requests_in_flight, requests_queued,
 };
 pub use record::{
     attempt, cache_bytes, connection_share, connection_state, copy_finished, ejected, file_copied,
@@ -25,6 +26,9 @@ pub use record::{
     table_rows, version_published, write_repeated,
 };
 pub use recorder::{MetricsError, Recorder, install};
+pub use transport::{
+    certificate_expiry, certificates_loaded, connection_cut, connection_refused, connections_open,
+};
 
 /// Upper bounds of every histogram of durations, in seconds: those of
 /// Prometheus' own clients, with 1 ms and 2.5 ms below and 30 s above.
@@ -90,7 +94,16 @@ pub(crate) const CONCURRENCY_LIMIT: &str = "lancegate_concurrency_limit";
 pub(crate) const QUEUED: &str = "lancegate_requests_queued";
 pub(crate) const QUEUE_SECONDS: &str = "lancegate_queue_wait_seconds";
 pub(crate) const IN_FLIGHT: &str = "lancegate_requests_in_flight";
+pub(crate) const REFUSED: &str = "lancegate_access_refused_total";
 pub(crate) const SHED: &str = "lancegate_requests_shed_total";
+pub(crate) const CONNECTIONS_OPEN: &str = "lancegate_open_connections";
+pub(crate) const CONNECTIONS_REFUSED: &str = "lancegate_connections_refused_total";
+pub(crate) const CONNECTIONS_CUT: &str = "lancegate_connections_cut_total";
+pub(crate) const CERTIFICATE_EXPIRY: &str = "lancegate_certificate_expiry_timestamp_seconds";
+pub(crate) const CERTIFICATE_LOADS: &str = "lancegate_certificate_loads_total";
+pub(crate) const QUOTA_REFUSALS: &str = "lancegate_quota_refusals_total";
+pub(crate) const AUDIT_LINES: &str = "lancegate_audit_lines_total";
+pub(crate) const AUDIT_ERRORS: &str = "lancegate_audit_errors_total";
 pub(crate) const CONFIG_RELOADS: &str = "lancegate_config_reloads_total";
 pub(crate) const CONFIG_GOOD: &str = "lancegate_config_last_reload_successful";
 pub(crate) const CONFIG_TIME: &str = "lancegate_config_last_reload_success_timestamp_seconds";
@@ -109,6 +122,7 @@ fn describe() {
         "Bytes held by a cache of LanceDB."
     );
     describe_admission();
+    transport::describe();
     describe_gauge!(BUILD_INFO, "Always 1; the labels say what runs.");
 }
 
@@ -127,6 +141,19 @@ fn describe_admission() {
     describe_counter!(
         SHED,
         "Requests refused by the load, by reason: queue_full, too_long, waited, deadline or answer_bytes."
+    );
+    describe_counter!(
+        REFUSED,
+        "Requests refused because of who asks, by reason: missing_credentials, malformed_credentials, unknown_key, expired, invalid_token, method, table or rows."
+    );
+    describe_counter!(
+        QUOTA_REFUSALS,
+        "Requests refused because whoever asked had used up a quota, by its name."
+    );
+    describe_counter!(AUDIT_LINES, "Lines written to the audit log.");
+    describe_counter!(
+        AUDIT_ERRORS,
+        "Lines of the audit log that were lost, by what was wrong: queue_full, write, or closed."
     );
     describe_gauge!(
         ANSWER_BYTES,

@@ -13,8 +13,9 @@ use crate::{
 /// Most parameters of one filter.
 const MAX_PARAMS: usize = 1_000;
 
-/// Most items of one list that stands for `IN`.
-const MAX_LIST: usize = 10_000;
+/// Bytes of all texts and binary values of one filter together: they become a part of
+/// the expression that is planned.
+const MAX_VALUE_BYTES: usize = 4 << 20;
 
 /// A filter; `None` where there is none. `field` is the path of `filter`. Whether
 /// the expression parses, and how deep it nests, needs a parser: storage checks it.
@@ -35,13 +36,22 @@ pub fn filter(filter: Option<pb::Filter>, field: &str, limits: &Limits) -> Resul
             format!("has more than {MAX_PARAMS} values"),
         );
     }
-    let scalar = |(i, value)| faults.keep(scalar(value, &format!("{field}.params[{i}]"), true));
-    let params = params
+    let scalar = |(i, value)| {
+        let field = format!("{field}.params[{i}]");
+        faults.keep(scalar(value, &field, Some(limits.max_filter_list)))
+    };
+    let params: Vec<Scalar> = params
         .into_iter()
         .take(MAX_PARAMS)
         .enumerate()
         .filter_map(scalar)
         .collect();
+    if params.iter().map(bytes_of).sum::<usize>() > MAX_VALUE_BYTES {
+        faults.add(
+            format!("{field}.params"),
+            format!("has more than {MAX_VALUE_BYTES} bytes of texts and binary values"),
+        );
+    }
     faults.finish()?;
     Ok(Some(Filter {
         field: field.to_owned(),
@@ -50,12 +60,23 @@ pub fn filter(filter: Option<pb::Filter>, field: &str, limits: &Limits) -> Resul
     }))
 }
 
-/// A value that a filter or an assignment binds. `field` is the path of `value`.
-pub fn decode_scalar(value: pb::Value, field: &str) -> Result<Scalar> {
-    scalar(value, field, true)
+/// What a value may be long by.
+fn bytes_of(value: &Scalar) -> usize {
+    match value {
+        Scalar::Text(text) => text.len(),
+        Scalar::Bytes(bytes) => bytes.len(),
+        Scalar::List(items) => items.iter().map(bytes_of).sum(),
+        _ => 0,
+    }
 }
 
-fn scalar(value: pb::Value, field: &str, lists: bool) -> Result<Scalar> {
+/// A value that a filter or an assignment binds. `field` is the path of `value`.
+pub fn decode_scalar(value: pb::Value, field: &str, limits: &Limits) -> Result<Scalar> {
+    scalar(value, field, Some(limits.max_filter_list))
+}
+
+/// `max_list`: values of a list; `None` within one.
+fn scalar(value: pb::Value, field: &str, max_list: Option<usize>) -> Result<Scalar> {
     let refuse = |fault: &str| Err(Error::invalid(field, fault));
     match value.kind {
         None | Some(Kind::NullValue(_)) => Ok(Scalar::Null),
@@ -76,14 +97,17 @@ fn scalar(value: pb::Value, field: &str, lists: bool) -> Result<Scalar> {
             Ok(_) => Ok(Scalar::Decimal(text)),
             Err(fault) => refuse(fault),
         },
-        Some(Kind::ListValue(_)) if !lists => refuse("is a list within a list"),
-        Some(Kind::ListValue(list)) if list.values.is_empty() => refuse("is an empty list"),
-        Some(Kind::ListValue(list)) if list.values.len() > MAX_LIST => {
-            refuse(&format!("has more than {MAX_LIST} items"))
-        }
         Some(Kind::ListValue(list)) => {
-            let item =
-                |(i, value)| scalar(value, &format!("{field}.list_value.values[{i}]"), false);
+            let Some(most) = max_list else {
+                return refuse("is a list within a list");
+            };
+            if list.values.is_empty() {
+                return refuse("is an empty list");
+            }
+            if list.values.len() > most {
+                return refuse(&format!("has more than {most} items"));
+            }
+            let item = |(i, value)| scalar(value, &format!("{field}.list_value.values[{i}]"), None);
             list.values
                 .into_iter()
                 .enumerate()

@@ -8,6 +8,7 @@ pub mod filter;
 mod frames;
 pub mod freshness;
 pub mod full_text;
+pub mod grpc;
 pub mod index;
 pub mod ipc;
 pub mod ipc_chunk;

@@ -95,7 +95,8 @@ pub fn assignments(assignments: Vec<pb::Assignment>, limits: &Limits) -> Result<
                 None => Ok(Assigned::Expression(sql)),
                 Some(fault) => Err(Error::invalid(format!("{field}.expression"), fault)),
             },
-            Some(To::Value(value)) => match decode_scalar(value, &format!("{field}.value")) {
+            Some(To::Value(value)) => match decode_scalar(value, &format!("{field}.value"), limits)
+            {
                 Ok(Scalar::List(_)) => {
                     let fault = "is a list: use an expression";
                     Err(Error::invalid(format!("{field}.value"), fault))

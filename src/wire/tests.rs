@@ -30,6 +30,10 @@ pub(super) fn limits() -> Limits {
         max_page_size: 1_000,
         max_filter_bytes: 1_024,
         max_filter_depth: 32,
+        max_filter_terms: 1_000,
+        max_filter_list: 10_000,
+        max_pattern_bytes: 1_000,
+        max_query_memory: 1 << 30,
         max_import_bytes: 1 << 30,
     }
 }

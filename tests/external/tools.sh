@@ -53,6 +53,7 @@ install_tools() {
     have go || die "go is missing: install Go 1.26 or newer from https://go.dev/dl"
     need_debian curl curl
     need_debian jq jq
+    need_debian openssl openssl
     need_debian promtool prometheus
     need_venv "$VENV" "$ROOT/tests/external/requirements.txt"
     mkdir -p "$GO_BIN"

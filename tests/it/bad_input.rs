@@ -3,6 +3,7 @@
 
 mod filters;
 mod names;
+mod places;
 mod rows;
 mod searches;
 

@@ -87,7 +87,7 @@ fn fixed_vectors(batch: &RecordBatch) -> RecordBatch {
 
 /// A folder as LanceDB takes it.
 pub fn url(folder: &Path) -> String {
-    url::Url::from_file_path(folder).unwrap().to_string()
+    super::place::uri(folder)
 }
 
 /// Rows `first..first + count` of a small table: id, text, and a vector of 4.

@@ -1,27 +1,36 @@
 //! The self-contained suite: real servers on loopback, real LanceDB in temporary
 //! folders. One binary, because each one that links LanceDB takes a while.
 
+mod access;
 mod amplification;
+mod audits;
 mod bad_input;
 mod blobs;
 mod consistency;
 mod copying;
+mod crossing;
 mod data;
 mod differential;
 mod divergence;
 mod doubt;
 mod failpoints;
+mod faulty;
 mod freshness;
 mod hidden;
+mod hostile;
 mod killed;
 mod lifecycle;
+mod memory;
 mod mirrored;
 mod nodes;
 mod overload;
+mod place;
+mod probing;
 mod process;
 mod processes;
 mod pruned;
 mod quiet;
+mod quotas;
 mod reload;
 mod replication;
 mod replicator;
@@ -34,6 +43,8 @@ mod sessions;
 mod shadow;
 mod tables;
 mod tidy;
+mod transport;
+mod two_routers;
 mod verify;
 mod watching;
 mod writes;

@@ -11,6 +11,8 @@ use std::{
 
 use tonic::transport::{Channel, Endpoint};
 
+use super::place::variables;
+
 /// What a command ended with.
 #[derive(Debug)]
 pub struct Ended {
@@ -23,11 +25,16 @@ pub struct Ended {
 /// tests' servers.
 pub fn command(folder: &Path, replicas: usize, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lancegate"));
-    let place = |name: &str| folder.join(name).display().to_string();
     command
         .args(args)
+        // What says where the tests have their data is no setting.
+        .env_remove("LANCEGATE_TEST_STORE")
+        .env_remove("LANCEGATE_TEST_STORE_OPTIONS")
+        .env_remove("LANCEGATE_TEST_OTHER_STORE")
+        .env_remove("LANCEGATE_TEST_OTHER_STORE_OPTIONS")
+        .env_remove("LANCEGATE_TEST_RUNS")
         .env("LANCEGATE_PRIMARY__NAME", "primary")
-        .env("LANCEGATE_PRIMARY__URI", place("primary"))
+        .envs(variables("LANCEGATE_PRIMARY", &folder.join("primary")))
         .env("LANCEGATE_REPLICATION__POLL_INTERVAL", "100ms")
         .env("LANCEGATE_REPLICATION__DELETE_GRACE", "100ms")
         .env("LANCEGATE_HEALTH__PROBE_INTERVAL", "200ms")
@@ -41,9 +48,10 @@ pub fn command(folder: &Path, replicas: usize, args: &[&str]) -> Command {
         .stdin(Stdio::null());
     for i in 0..replicas {
         let name = format!("replica-{}", i + 1);
+        let key = format!("LANCEGATE_REPLICAS__{i}");
         command
-            .env(format!("LANCEGATE_REPLICAS__{i}__URI"), place(&name))
-            .env(format!("LANCEGATE_REPLICAS__{i}__NAME"), name);
+            .envs(variables(&key, &folder.join(&name)))
+            .env(format!("{key}__NAME"), name);
     }
     command
 }
@@ -118,6 +126,11 @@ impl Background {
     pub fn address(&self, field: &str) -> SocketAddr {
         let text = self.addresses[field].as_str().expect("an address");
         text.parse().expect("an address")
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal: its name without SIG.

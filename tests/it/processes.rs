@@ -1,6 +1,6 @@
 //! Several real processes on one primary and the same replicas.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use lancegate::proto::v1::{
     cluster_service_client::ClusterServiceClient, table_service_client::TableServiceClient,
@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::{
     data::{ipc, small},
+    place,
     process::{Server, until_some},
     server::http_get,
 };
@@ -58,23 +59,15 @@ async fn settled(server: &Server, version: u64) {
 }
 
 /// The table's files with their bytes.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    fn walk(at: &Path, root: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
-        for entry in fs::read_dir(at).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                walk(&path, root, found);
-            } else {
-                let name = path.strip_prefix(root).unwrap().display().to_string();
-                found.insert(name, fs::read(&path).unwrap());
-            }
-        }
-    }
-    let mut found = BTreeMap::new();
-    walk(&folder.join("t.lance"), folder, &mut found);
+fn files(place: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = place::files(&place.join("t.lance"));
     // LanceDB's hint of the newest version, which is rewritten in place.
     found.retain(|name, _| !name.ends_with("latest_version_hint.json"));
-    found
+    let read = |name: String| {
+        let bytes = place::read(&place.join("t.lance").join(&name)).unwrap_or_default();
+        (format!("t.lance/{name}"), bytes)
+    };
+    found.into_keys().map(read).collect()
 }
 
 async fn copied(server: &Server, replica: &str) -> u64 {

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,31 +15,21 @@ use tempfile::TempDir;
 
 use super::{
     data::{batch, ids, ipc, packages, small, url},
+    place,
     server::{TestServer, settings, wait_until},
 };
 
-/// Every file below a folder with its size, but for lancegate's own.
-fn files(folder: &Path) -> BTreeMap<PathBuf, u64> {
-    fn walk(at: &Path, root: &Path, found: &mut BTreeMap<PathBuf, u64>) {
-        for entry in std::fs::read_dir(at).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                walk(&path, root, found);
-            } else if let Ok(meta) = entry.metadata() {
-                found.insert(path.strip_prefix(root).unwrap().to_owned(), meta.len());
-            }
-        }
-    }
-    let mut found = BTreeMap::new();
-    walk(folder, folder, &mut found);
+/// Every file below a place with its size, but for lancegate's own.
+fn files(place: &Path) -> BTreeMap<String, u64> {
+    let mut found = place::files(place);
     // Nor LanceDB's hint of the newest version, which is rewritten in place.
     found.retain(|path, _| {
-        !path.starts_with("_lancegate") && !path.ends_with("latest_version_hint.json")
+        !path.starts_with("_lancegate/") && !path.ends_with("latest_version_hint.json")
     });
     found
 }
 
-fn new_bytes(before: &BTreeMap<PathBuf, u64>, after: &BTreeMap<PathBuf, u64>) -> u64 {
+fn new_bytes(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> u64 {
     let new = after.iter().filter(|(path, _)| !before.contains_key(*path));
     new.map(|(_, size)| size).sum()
 }
@@ -152,9 +142,9 @@ async fn replicas_hold_the_primarys_files_verbatim() {
         // A replica begins at the version that it first saw, so it may lack
         // older ones; what it has is the primary's, byte for byte.
         for path in files(&root.join(name)).keys() {
-            let copy = std::fs::read(root.join(name).join(path)).unwrap();
-            let original = std::fs::read(root.join("primary").join(path)).unwrap();
-            assert!(copy == original, "{name}: {} differs", path.display());
+            let copy = place::read(&root.join(name).join(path));
+            let original = place::read(&root.join("primary").join(path));
+            assert!(copy.is_some() && copy == original, "{name}: {path} differs");
         }
     }
 }
@@ -187,7 +177,7 @@ async fn dropped_tables_go_away_and_recreated_ones_are_replaced() {
     let replica = server.folder.path().join("replica-1");
     let primary = server.folder.path().join("primary");
     wait_until("rid of the old files", || {
-        files(&replica) == files(&primary) && !replica.join("u.lance").exists()
+        files(&replica) == files(&primary) && place::files(&replica.join("u.lance")).is_empty()
     })
     .await;
 }
@@ -220,7 +210,7 @@ async fn a_replica_that_was_off_catches_up_and_keeps_what_it_has() {
     assert_eq!(answer.count, 105);
     let after = files(&server.folder.path().join("replica-1"));
     for (path, size) in before {
-        assert_eq!(after.get(&path), Some(&size), "{}", path.display());
+        assert_eq!(after.get(&path), Some(&size), "{path}");
     }
 }
 

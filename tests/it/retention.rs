@@ -18,6 +18,7 @@ use tonic_types::StatusExt;
 
 use super::{
     data::{ipc, small, url},
+    place::{files, read, write},
     process::{Server, until_some},
     server::{TestServer, http_get, reason, settings_with},
 };
@@ -60,17 +61,20 @@ async fn commits(server: &mut TestServer, versions: std::ops::RangeInclusive<u64
 
 /// The versions whose manifests a place has.
 fn versions(place: &Path) -> Vec<u64> {
-    let folder = place.join("t.lance/_versions");
-    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = files(&place.join("t.lance/_versions")).into_keys();
     let mut found: Vec<u64> = names
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
+        .filter_map(|name| {
             let number: u64 = name.strip_suffix(".manifest")?.parse().ok()?;
             Some(u64::MAX - number)
         })
         .collect();
     found.sort_unstable();
     found
+}
+
+fn incarnation(place: &Path) -> String {
+    let bytes = read(&place.join("t.lance/_lancegate/incarnation"));
+    String::from_utf8(bytes.expect("a mark")).unwrap()
 }
 
 async fn until(place: &Path, expected: &[u64]) {
@@ -212,9 +216,8 @@ async fn orphans(place: &Path) -> BTreeSet<String> {
         });
         needed.extend(files);
     }
-    let there = std::fs::read_dir(place.join("t.lance/data")).unwrap();
-    there
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+    files(&place.join("t.lance/data"))
+        .into_keys()
         .filter(|name| !needed.contains(name))
         .collect()
 }
@@ -309,17 +312,12 @@ async fn a_pin_holds_until_it_has_expired() {
     commits(&mut server, 1..=3).await;
     server.settled().await;
     let primary = place(&server, "primary");
-    let incarnation = std::fs::read_to_string(primary.join("t.lance/_lancegate/incarnation"));
-    let incarnation = incarnation.unwrap();
-    let folder = primary.join("_lancegate/pins/t");
-    std::fs::create_dir_all(&folder).unwrap();
+    let incarnation = incarnation(&primary);
     let pin = |seconds_from_now: i64| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let at = now.unwrap().as_millis() as i64 + seconds_from_now * 1000;
         let text = format!(r#"{{"incarnation":"{incarnation}","version":2,"expires_at_ms":{at}}}"#);
-        // Renamed, so that nobody sees half of it.
-        std::fs::write(primary.join("pin"), text).unwrap();
-        std::fs::rename(primary.join("pin"), folder.join("somebody")).unwrap();
+        write(&primary.join("_lancegate/pins/t/somebody"), text.as_bytes());
     };
     pin(3600);
     let mut server = server.restart_with(1, &SOON).await;
@@ -420,13 +418,13 @@ async fn killed_while_it_prunes_a_replica_it_leaves_whole_versions() {
             old.scan().try_into_batch().await.unwrap();
             // What no scan reads is a file of the version too.
             let transaction = old.manifest().transaction_file.as_ref().unwrap();
-            let folder = replica.join("t.lance/_transactions");
-            assert!(folder.join(transaction).exists(), "version {version}");
+            let path = replica.join("t.lance/_transactions").join(transaction);
+            assert!(read(&path).is_some(), "version {version}");
         }
         let _server = Server::start(folder.path(), 1, &env).await;
         until(&replica, &[newest]).await;
         let data = replica.join("t.lance/data");
-        until_some(async || (std::fs::read_dir(&data).unwrap().count() == 1).then_some(())).await;
+        until_some(async || (files(&data).len() == 1).then_some(())).await;
     }
 }
 
@@ -485,14 +483,8 @@ async fn what_may_be_gone_at_any_moment_is_neither_restored_nor_tagged() {
     commits(&mut server, 1..=4).await;
     server.table.create_tag(create_tag("a", 1)).await.unwrap();
     let primary = place(&server, "primary");
-    let incarnation = std::fs::read_to_string(primary.join("t.lance/_lancegate/incarnation"));
-    let floors = primary.join("_lancegate/floors/t");
-    std::fs::create_dir_all(&floors).unwrap();
-    std::fs::write(
-        floors.join(format!("{}-{:020}", incarnation.unwrap(), 3)),
-        "",
-    )
-    .unwrap();
+    let floor = format!("{}-{:020}", incarnation(&primary), 3);
+    write(&primary.join("_lancegate/floors/t").join(floor), b"");
     let restore = |version| RestoreVersionRequest {
         table: "t".into(),
         target: Some(restore_version_request::Target::Version(version)),
@@ -516,8 +508,8 @@ async fn what_may_be_gone_at_any_moment_is_neither_restored_nor_tagged() {
         server.table.create_tag(tag).await.unwrap();
     }
     // None of that left a pin behind.
-    let pins = std::fs::read_dir(primary.join("_lancegate/pins/t")).unwrap();
-    assert_eq!(pins.count(), 0);
+    let pins = files(&primary.join("_lancegate/pins/t"));
+    assert_eq!(pins.len(), 0);
 }
 
 /// Whoever began to read a version of a replica while it was served has the grace

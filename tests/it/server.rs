@@ -19,6 +19,8 @@ use tokio::{
 use tonic::{Status, transport::Channel};
 use tonic_types::StatusExt;
 
+use super::place::variables;
+
 /// A running server and clients for it.
 pub struct TestServer {
     pub app: App,
@@ -59,13 +61,13 @@ pub fn sources(folder: &Path, replicas: usize, more: &[(&str, &str)]) -> Sources
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value))
     .collect::<Vec<_>>();
-    let place = |name: &str| folder.join(name).display().to_string();
     env.push(("LANCEGATE_PRIMARY__NAME".into(), "primary".into()));
-    env.push(("LANCEGATE_PRIMARY__URI".into(), place("primary")));
+    env.extend(variables("LANCEGATE_PRIMARY", &folder.join("primary")));
     for i in 0..replicas {
         let name = format!("replica-{}", i + 1);
-        env.push((format!("LANCEGATE_REPLICAS__{i}__NAME"), name.clone()));
-        env.push((format!("LANCEGATE_REPLICAS__{i}__URI"), place(&name)));
+        let key = format!("LANCEGATE_REPLICAS__{i}");
+        env.push((format!("{key}__NAME"), name.clone()));
+        env.extend(variables(&key, &folder.join(&name)));
     }
     // A variable is set once, in a real environment too.
     env.retain(|(key, _)| more.iter().all(|(name, _)| name != key));

@@ -10,12 +10,15 @@ use std::{
 };
 
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
 
 use super::tally::Tally;
 pub use super::tally::{Latency, LoadResult};
 use crate::{
-    cli::{client, error::CliError},
+    cli::{
+        client::{self, Link},
+        error::CliError,
+        security::Security,
+    },
     proto::v1::{SearchRequest, search_service_client::SearchServiceClient},
 };
 
@@ -24,6 +27,8 @@ use crate::{
 pub struct Load {
     /// host:port of the server.
     pub address: String,
+    /// TLS to it, and what is shown to it.
+    pub security: Security,
     /// HTTP/2 connections, which the callers share evenly. At least 1.
     pub connections: usize,
     /// Callers at once. At least 1.
@@ -54,7 +59,7 @@ pub async fn run(load: &Load) -> Result<LoadResult, CliError> {
     };
     let mut channels = Vec::new();
     for _ in 0..load.connections.max(1) {
-        channels.push(client::connect(&load.address).await?);
+        channels.push(client::connect(&load.address, &load.security).await?);
     }
     let mut probe = client::search(channels[0].clone());
     probe.search(first.clone()).await?;
@@ -111,8 +116,8 @@ impl Plan {
     }
 }
 
-async fn call_until_done(plan: Arc<Plan>, channel: Channel) -> Result<Tally, CliError> {
-    let mut client: SearchServiceClient<Channel> = client::search(channel);
+async fn call_until_done(plan: Arc<Plan>, channel: Link) -> Result<Tally, CliError> {
+    let mut client: SearchServiceClient<Link> = client::search(channel);
     let mut tally = Tally::new()?;
     loop {
         let started = Instant::now();

@@ -5,11 +5,9 @@ mod tally;
 
 use std::{fmt::Write, path::PathBuf, time::Duration};
 
-use tonic::transport::Channel;
-
 use self::load::{Load, LoadResult, Until};
 use super::{
-    client::{self, Server, required},
+    client::{self, Link, Server, required},
     error::CliError,
     import::{Format, Source},
     print, search, vector,
@@ -89,6 +87,7 @@ impl Bench {
             .map_or(Until::Elapsed(self.duration), Until::Requests);
         let load = Load {
             address: self.server.address.clone(),
+            security: self.server.security.clone(),
             connections: self.connections as usize,
             concurrency: self.concurrency as usize,
             warmup: self.warmup,
@@ -128,7 +127,7 @@ impl Bench {
     }
 
     /// The vectors of the first rows.
-    async fn vectors_of_table(&self, channel: Channel) -> Result<Vec<Vec<f32>>, CliError> {
+    async fn vectors_of_table(&self, channel: Link) -> Result<Vec<Vec<f32>>, CliError> {
         let describe = v1::DescribeTableRequest {
             table: self.table.clone(),
         };

@@ -18,12 +18,12 @@ use clap::ValueEnum;
 use futures::{Stream, stream};
 use indicatif::ProgressBar;
 use tokio::sync::{mpsc, oneshot};
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
 pub(super) use self::source::{Format, Source};
 use self::{chunks::Event, convert::Converter, index::Index, progress::progress};
 use super::{
-    client::{self, Server},
+    client::{self, Link, Server},
     error::CliError,
     print,
 };
@@ -106,10 +106,7 @@ impl Import {
     }
 
     /// The table, if it exists.
-    async fn describe(
-        &self,
-        channel: Channel,
-    ) -> Result<Option<v1::DescribeTableResponse>, CliError> {
+    async fn describe(&self, channel: Link) -> Result<Option<v1::DescribeTableResponse>, CliError> {
         let request = v1::DescribeTableRequest {
             table: self.table.clone(),
         };
@@ -122,7 +119,7 @@ impl Import {
 
     async fn load(
         &self,
-        channel: Channel,
+        channel: Link,
         there: Option<&v1::DescribeTableResponse>,
     ) -> Result<(), CliError> {
         let mut rows = self.read()?;
@@ -179,7 +176,7 @@ impl Import {
 
     async fn send(
         &self,
-        channel: Channel,
+        channel: Link,
         rows: Rows,
         request_id: &str,
     ) -> Result<v1::ImportResponse, CliError> {
@@ -275,7 +272,7 @@ impl Import {
 
     async fn build_indexes(
         &self,
-        channel: Channel,
+        channel: Link,
         indexes: impl Iterator<Item = &Index>,
     ) -> Result<(), CliError> {
         let mut client = client::table(channel);

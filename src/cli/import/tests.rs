@@ -216,6 +216,8 @@ async fn import_without_server(file: &Path, arguments: &[&str]) -> Result<(), Cl
     let crate::cli::Command::Import(command) = Cli::try_parse_from(line).unwrap().command else {
         panic!("another command");
     };
-    let nowhere = client::endpoint("127.0.0.1:1").unwrap().connect_lazy();
+    let nowhere = client::Way::to("127.0.0.1:1", &Default::default())
+        .unwrap()
+        .connect_lazy();
     command.load(nowhere, None).await
 }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use schemars::JsonSchema;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+use super::{NodeTls, StorageOption};
 use crate::config::units::DurationText;
 
 /// How this process talks to the other lancegate nodes among its connections:
@@ -27,6 +29,14 @@ pub(in crate::config) struct Nodes {
     /// How much less time than it has itself this process gives a node for an
     /// answer: what the way back takes.
     pub deadline_margin: DurationText,
+    /// TLS to the nodes whose uri begins with grpcs.
+    pub tls: NodeTls,
+    /// The API key that this process shows with its own probes. Requests of clients
+    /// are forwarded with what the clients show.
+    #[serde(skip_serializing_if = "StorageOption::is_empty")]
+    pub api_key: StorageOption,
+    /// A file with that key; it is read anew for each probe.
+    pub api_key_file: String,
 }
 
 impl Default for Nodes {
@@ -38,6 +48,9 @@ impl Default for Nodes {
             keepalive_timeout: Duration::from_secs(5).into(),
             resolve_interval: Duration::from_secs(5).into(),
             deadline_margin: Duration::from_millis(5).into(),
+            tls: NodeTls::default(),
+            api_key: StorageOption(SecretString::default()),
+            api_key_file: String::new(),
         }
     }
 }

@@ -31,8 +31,8 @@ pub(in crate::config) struct Replica {
     /// primary's own location.
     #[serde(default)]
     pub mode: ReplicaMode,
-    /// Whether clients' reads go there. One that is out of rotation is kept true all
-    /// the same, and can be a target of shadow reads.
+    /// Whether clients' reads go there. One that is out of rotation is kept true, or
+    /// probed, all the same, and can be a target of shadow reads.
     #[serde(default = "yes")]
     pub in_rotation: bool,
     /// Its share of the reads, against the weights of the others.

@@ -9,11 +9,13 @@ use crate::config::units::DurationText;
 
 /// Reads that are also run somewhere else, after their clients were answered, to
 /// see whether that would have answered the same: for trying an index, a version
-/// of LanceDB or a machine before it is trusted. Nobody is sent such an answer.
+/// of LanceDB, a machine or a node before it is trusted. Nobody is sent such an
+/// answer.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Shadow {
-    /// The name of the connection. "": there are no shadow reads.
+    /// The name of the connection. Where it stands for several nodes they take turns.
+    /// "": there are no shadow reads.
     pub connection: String,
     /// The part of the searches, from 0 to 1.
     #[schemars(range(min = 0.0, max = 1.0))]

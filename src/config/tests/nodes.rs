@@ -53,7 +53,7 @@ fn what_cannot_be_is_refused_with_the_reason() {
         [[replicas]]
         uri = "grpc://10.0.0.8:50051"
         [[replicas]]
-        uri = "grpcs://10.0.0.9:50051"
+        uri = "grpcs://10.0.0.9:50051/path"
         [nodes]
         connect_timeout = "0s"
         channels_per_node = 0
@@ -66,7 +66,7 @@ fn what_cannot_be_is_refused_with_the_reason() {
         "replicas[0].uri: must be a node (grpc://) where the primary is one",
         "replicas[1].mode: is for locations that this process opens",
         "replicas[2].uri: is the same place as replicas[1].uri",
-        "replicas[3].uri: has TLS",
+        "replicas[3].uri: '10.0.0.9:50051/path' is no address",
         "nodes.connect_timeout: must be longer than nothing",
         "nodes.channels_per_node: must be a whole number from 1 to 64",
     ] {
@@ -88,21 +88,28 @@ fn what_cannot_be_is_refused_with_the_reason() {
 }
 
 #[test]
-fn only_what_this_process_opens_is_read_a_second_time() {
+fn reads_may_be_run_again_at_a_node_which_may_be_out_of_rotation() {
     let text = |name: &str| {
         format!(
-            "[primary]\nuri = '/data/p'\n[[replicas]]\nname = 'nodes'\nuri = 'grpc://h:1'\n\
+            "[primary]\nuri = '/data/p'\n[[replicas]]\nname = 'nodes'\nuri = 'grpc+dns://h:1'\n\
              in_rotation = false\n[shadow]\nconnection = '{name}'\nshare = 0.5"
         )
     };
-    let said = faults(&text("nodes"), &[]);
+    let config = load_with(&text("nodes"), &[]).unwrap();
+    assert!(!config.nodes.replicas[0].in_rotation);
+    assert_eq!(config.shadow.as_ref().unwrap().connection, "nodes");
+    let again = load_with(&config.render(), &[]).unwrap();
+    assert_eq!(again.nodes.replicas, config.nodes.replicas);
+    assert!(load_with(&text("primary"), &[]).is_ok());
+    let said = faults(&text("others"), &[]);
     assert!(
-        said.contains("replicas[0].in_rotation: is for locations"),
+        said.contains("shadow.connection: is no connection"),
         "{said}"
     );
-    let fits = text("primary").replace("in_rotation = false\n", "");
-    assert!(load_with(&fits, &[]).is_ok());
-    let said = faults(&fits.replace("'primary'", "'nodes'"), &[]);
+    // The node that is the primary has a name, too.
+    let remote = text("main").replace("uri = '/data/p'", "name = 'main'\nuri = 'grpc://p:1'");
+    assert!(load_with(&remote, &[]).is_ok());
+    let said = faults(&remote.replace("'main'\nshare", "'primary'\nshare"), &[]);
     assert!(
         said.contains("shadow.connection: is no connection"),
         "{said}"

@@ -67,7 +67,7 @@ async fn server(calls_per_connection: usize) -> Server {
         }
     });
     Server {
-        channels: Arc::new(Channels::new(address, settings())),
+        channels: Arc::new(Channels::new(address, None, settings())),
         seen,
         open,
         resets,
@@ -172,7 +172,95 @@ async fn nobody_there_is_told_as_that() {
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
     let address = NodeAddress::parse(&address).unwrap();
-    let channels = Arc::new(Channels::new(address, settings()));
+    let channels = Arc::new(Channels::new(address, None, settings()));
     let error = channels.send(call()).await.map(drop).unwrap_err();
     assert!(matches!(error, SendError::Connect(_)), "{error}");
+}
+
+/// A server that takes connections and never reads from them again.
+async fn silent() -> NodeAddress {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = NodeAddress::parse(&listener.local_addr().unwrap().to_string()).unwrap();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_node_that_answers_no_ping_is_given_up() {
+    let settings = NodeSettings {
+        keepalive_interval: Duration::from_millis(50),
+        keepalive_timeout: Duration::from_millis(50),
+        ..settings()
+    };
+    let channels = Arc::new(Channels::new(silent().await, None, settings));
+    let sent = tokio::time::timeout(Duration::from_secs(30), channels.send(call())).await;
+    let error = sent.expect("an end").map(drop).unwrap_err();
+    assert!(matches!(error, SendError::Lost(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_that_takes_no_connection_is_given_up() {
+    // Whose queue of connections is full: the system answers nobody any more.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = Vec::new();
+    for _ in 0..16 {
+        let connecting = TcpStream::connect(address);
+        match tokio::time::timeout(Duration::from_millis(200), connecting).await {
+            Ok(stream) => queued.push(stream.unwrap()),
+            Err(_) => break,
+        }
+    }
+    assert!(queued.len() < 16, "there is no end of the queue");
+    let settings = NodeSettings {
+        connect_timeout: Duration::from_millis(100),
+        ..settings()
+    };
+    let address = NodeAddress::parse(&address.to_string()).unwrap();
+    let channels = Arc::new(Channels::new(address, None, settings));
+    let sent = tokio::time::timeout(Duration::from_secs(30), channels.send(call())).await;
+    let error = sent.expect("an end").map(drop).unwrap_err();
+    let SendError::Connect(error) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+}
+
+#[tokio::test]
+async fn calls_are_spread_over_the_connections_that_are_there() {
+    let server = server(0).await;
+    server.open.send(false).unwrap();
+    let mut running = Vec::new();
+    let calls = || server.seen.calls.load(Ordering::Relaxed);
+    for number in 1..=2 * BUSY {
+        let channels = Arc::clone(&server.channels);
+        running.push(tokio::spawn(async move {
+            channels.send(call()).await.map(drop)
+        }));
+        until("sent", || calls() == number).await;
+        if number == BUSY + 1 {
+            let connections = || server.seen.connections.load(Ordering::Relaxed);
+            until("a second connection", || connections() == 2).await;
+            let is_there = || server.channels.slots[1].live.load().is_some();
+            until("in its slot", is_there).await;
+        }
+    }
+    let on = |slot: usize| {
+        let live = server.channels.slots[slot].live.load_full();
+        live.map_or(0, |live| live.running())
+    };
+    // All that came later went to the second one.
+    assert_eq!((on(0), on(1)), (BUSY + 1, BUSY - 1));
+    server.open.send(true).unwrap();
+    for ended in join_all(running).await {
+        ended.unwrap().unwrap();
+    }
+    until("over", || on(0) + on(1) == 0).await;
 }

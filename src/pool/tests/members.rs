@@ -6,6 +6,7 @@ use super::clock::{now, run, sleep};
 use crate::{
     config,
     pool::{Budgets, Member, Outcome, Pool, Rank, Standing, Why},
+    telemetry::metrics,
 };
 
 const SLOW_START: Duration = Duration::from_secs(10);
@@ -36,6 +37,33 @@ async fn answered(pool: &Pool, i: usize, outcome: Outcome, took: Duration) {
 }
 
 const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn an_ejection_is_counted_under_the_label_and_not_under_the_name() {
+    run(async {
+        let recorder = metrics::install(4).unwrap();
+        let now = now();
+        let member = |name: &str| {
+            let member = Member::new(name.into(), None, 1, now);
+            Arc::new(member.measured_as("members-label".into()))
+        };
+        let settings = config::Pool::default();
+        let budgets = Arc::new(Budgets::new(&settings));
+        let members = vec![
+            member("members-label@10.0.0.1:1"),
+            member("members-label@b:2"),
+        ];
+        let pool = Pool::new(members, settings, budgets, 7, now);
+        for _ in 0..5 {
+            answered(&pool, 0, Outcome::Fault, MS).await;
+        }
+        assert!(standing(&pool, 0).starts_with("ejected"));
+        let text = recorder.render();
+        let labels = "{connection=\"members-label\",reason=\"consecutive_failures\"} 1";
+        assert!(text.contains(labels), "{text}");
+        assert!(!text.contains("members-label@"), "{text}");
+    });
+}
 
 #[test]
 fn faults_in_a_row_eject_for_longer_each_time() {

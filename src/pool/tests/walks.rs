@@ -39,6 +39,8 @@ struct Script<'a> {
     pool: &'a Pool,
     does: Vec<Does>,
     same_again: bool,
+    /// Where it may go without a budget.
+    resort: Option<usize>,
     ran: Mutex<Vec<(usize, Detour)>>,
     /// How many attempts came to their end.
     ended: Mutex<Vec<usize>>,
@@ -51,6 +53,7 @@ impl<'a> Script<'a> {
             pool,
             does: does.to_vec(),
             same_again: false,
+            resort: None,
             ran: Mutex::default(),
             ended: Mutex::default(),
             members: pool.members().iter().cloned().collect(),
@@ -111,6 +114,11 @@ impl Course for Script<'_> {
 
     fn again(&self, _: &[usize], last: &usize) -> Option<usize> {
         self.same_again.then_some(*last)
+    }
+
+    fn last_resort(&self, before: &[usize], last: &usize) -> Option<usize> {
+        let resort = self.resort?;
+        (resort != *last && !before.contains(&resort)).then_some(resort)
     }
 
     fn hedge(&self, before: &[usize], running: &usize) -> Option<usize> {
@@ -175,6 +183,46 @@ fn without_budget_there_is_no_retry() {
             attempts += script.walk(None).await.1;
         }
         assert_eq!(attempts, 120, "a fifth of the reads is retried");
+    });
+}
+
+#[test]
+fn what_bounds_itself_is_asked_without_a_budget_but_not_more_often_or_later() {
+    run(async {
+        let broke = |most| {
+            settings(move |s| {
+                (s.retries.budget_percent, s.retries.min_per_second) = (0, 0);
+                s.retries.max_attempts = most;
+            })
+        };
+        let does = [Fail(10), Answer(1), Answer(1)];
+        for (most, resort, expected, places) in [
+            (3, Some(2), (Ok(2), 2), &[0, 2][..]),
+            (3, None, (Err(Failed::Fault), 1), &[0]),
+            (1, Some(2), (Err(Failed::Fault), 1), &[0]),
+        ] {
+            let pool = pool_of(&[1, 1, 1], broke(most));
+            let script = Script {
+                resort,
+                ..Script::new(&pool, &does)
+            };
+            assert_eq!(script.walk(None).await, expected);
+            assert_eq!(script.places(), places);
+        }
+        let pool = pool_of(&[1, 1, 1], broke(3));
+        let script = Script {
+            resort: Some(2),
+            ..Script::new(&pool, &does)
+        };
+        let deadline = now() + Duration::from_millis(10);
+        assert_eq!(script.walk(Some(deadline)).await, (Err(Failed::Fault), 1));
+        // A resort that fails is the end.
+        let pool = pool_of(&[1, 1, 1], broke(9));
+        let script = Script {
+            resort: Some(2),
+            ..Script::new(&pool, &[Fail(1), Fail(1), Fail(1)])
+        };
+        assert_eq!(script.walk(None).await, (Err(Failed::Fault), 2));
     });
 }
 

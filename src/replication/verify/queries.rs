@@ -14,7 +14,7 @@ use crate::{
         answers::judge,
         search::{Scan, Search},
     },
-    storage::{Rows, Snapshot},
+    storage::{Rows, Rules, Snapshot},
 };
 
 /// Places in a table that sampled rows are taken from: spread over it, and few
@@ -88,15 +88,16 @@ impl Queries {
             QueryVectors::Given(vectors) => return Ok(vectors.clone()),
             QueryVectors::Sampled(wanted) => *wanted,
         };
-        let rows = snapshot.count(None, 0).await?;
+        let rows = snapshot.count_all().await?;
         let rows = usize::try_from(rows).unwrap_or(usize::MAX);
         let scan = Scan {
             columns: Some(vec![column.to_owned()]),
             ..Scan::default()
         };
         let mut vectors = Vec::new();
+        let rules = Rules::ours();
         for (offset, limit) in places(rows, wanted) {
-            let page = snapshot.scan(&scan, offset as u64, limit, 0).await?;
+            let page = snapshot.scan(&scan, offset as u64, limit, &rules).await?;
             collect(&page.collect(usize::MAX).await?, column, &mut vectors)?;
         }
         Ok(vectors)
@@ -210,7 +211,7 @@ async fn answer(snapshot: &Snapshot, search: &Search, vector: Vec<f32>) -> Resul
         vectors: vec![vector.into()],
         ..search.clone()
     };
-    let rows = snapshot.search(&search, 0).await?;
+    let rows = snapshot.search(&search, &Rules::ours()).await?;
     hits(&rows.collect(usize::MAX).await?)
 }
 

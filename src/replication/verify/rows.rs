@@ -5,7 +5,7 @@ use futures::TryStreamExt;
 
 use crate::{
     domain::{Error, Result, search::Scan},
-    storage::{Batches, Snapshot},
+    storage::{Batches, Rules, Snapshot},
 };
 
 /// How the rows of two places compare.
@@ -86,10 +86,10 @@ impl Cursor {
             with_row_id: true,
             ..Scan::default()
         };
-        let rows = snapshot.count(None, 0).await?;
+        let rows = snapshot.count_all().await?;
         let rows = usize::try_from(rows).unwrap_or(usize::MAX);
         Ok(Self {
-            batches: snapshot.scan(&scan, 0, rows, 0).await?,
+            batches: snapshot.scan(&scan, 0, rows, &Rules::ours()).await?,
             current: None,
         })
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
+    access::Grants,
     connection::Connection,
     domain::{
         Role, TableName,
@@ -20,6 +21,33 @@ use crate::{
 
 /// Below it are the replicas in this server's zone, and those in others.
 const PRIMARY_TIER: u32 = 2;
+
+/// What of a topology is for who may see some tables: those, and of what went wrong only
+/// that something did.
+pub(super) fn shown(
+    mut topology: pb::GetTopologyResponse,
+    grants: &Grants,
+) -> pb::GetTopologyResponse {
+    if grants.operates() {
+        return topology;
+    }
+    let hide = |error: &mut String| {
+        if !error.is_empty() {
+            *error = "shown to operators".into();
+        }
+    };
+    for connection in &mut topology.connections {
+        connection.tables.retain(|table| grants.sees(&table.table));
+        connection
+            .tables
+            .iter_mut()
+            .for_each(|table| hide(&mut table.last_error));
+        hide(&mut connection.last_error);
+        connection.lag_versions = most_versions(&connection.tables);
+        connection.lag = most_time(&connection.tables);
+    }
+    topology
+}
 
 impl Cluster {
     /// Every connection, as it is now.

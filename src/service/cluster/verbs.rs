@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     connection::Connection,
-    domain::{Error, Result},
+    domain::{Error, Result, Role},
     node::Node,
     operate::{self, Probe},
     pool::Member,
@@ -119,6 +119,13 @@ impl Cluster {
                 message: format!(
                     "'{name}' is the primary: it takes all writes, and reads that nobody else can answer"
                 ),
+            });
+        }
+        let out = self.node(name).filter(|node| node.role() == Role::Shadow);
+        if out.is_some() {
+            return Err(Error::Precondition {
+                reason: "OUT_OF_ROTATION",
+                message: format!("'{name}' takes no turn: in_rotation = false"),
             });
         }
         let member = operate::member(self.pools(), name)?;

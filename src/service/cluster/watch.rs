@@ -12,10 +12,11 @@ use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
 use crate::{
+    access::Grants,
     domain::{Error, Result},
     operate::Watcher,
     proto::v1 as pb,
-    service::cluster::Cluster,
+    service::cluster::{Cluster, topology::shown},
     wire,
 };
 
@@ -45,7 +46,11 @@ struct Look {
 }
 
 impl Cluster {
-    pub(super) fn watch(&self, heartbeat: Option<prost_types::Duration>) -> Result<Topologies> {
+    pub(super) fn watch(
+        &self,
+        heartbeat: Option<prost_types::Duration>,
+        grants: Arc<Grants>,
+    ) -> Result<Topologies> {
         let heartbeat = wire::table::duration(heartbeat, "heartbeat")?.unwrap_or(HEARTBEAT);
         if !(SHORTEST..=LONGEST).contains(&heartbeat) {
             let text = format!("must be from {SHORTEST:?} to {LONGEST:?}");
@@ -56,11 +61,13 @@ impl Cluster {
         let watch = Watch {
             cluster: self.clone(),
             heartbeat,
+            grants,
             sent: None,
             _watcher: watcher,
         };
         let topologies = stream::unfold(watch, |mut watch| async move {
-            let topology = Some(watch.next().await.topology.clone());
+            let topology = watch.next().await.topology.clone();
+            let topology = Some(shown(topology, &watch.grants));
             Some((Ok(pb::WatchTopologyResponse { topology }), watch))
         });
         Ok(Box::pin(topologies.take_until(closed)))
@@ -89,6 +96,8 @@ impl Cluster {
 struct Watch {
     cluster: Cluster,
     heartbeat: Duration,
+    /// Of whoever watches: decided once, as for any other answer.
+    grants: Arc<Grants>,
     sent: Option<Arc<Look>>,
     _watcher: Watcher,
 }

@@ -2,35 +2,44 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tonic::Extensions;
+use tonic::{Extensions, metadata::MetadataMap};
 
 use crate::{
-    domain::{TableName, view::Served},
+    domain::{TableScope, view::Served},
+    node::SHADOW,
     proto::v1 as pb,
     service::{
         api::Api,
-        shadow::{Answered, Chosen},
+        shadow::{Answer, Answered, Chosen, Credentials},
         stack::RequestFacts,
     },
     storage::Rows,
-    wire,
 };
 
 /// A search that is to be run again once it is answered.
 pub(super) struct Again {
     chosen: Chosen,
-    table: String,
-    query: Option<pb::Query>,
+    request: pb::SearchRequest,
+    credentials: Credentials,
 }
 
 impl Api {
     /// Whether a search is to be run again. Only of those the query is kept.
-    pub(super) fn choose_again(&self, request: &pb::SearchRequest) -> Option<Again> {
-        let chosen = self.shadow.as_ref()?.choose()?;
+    pub(super) fn choose_again(
+        &self,
+        request: &pb::SearchRequest,
+        metadata: &MetadataMap,
+    ) -> Option<Again> {
+        let shadow = self.shadow.as_ref()?;
+        // One that is run a second time itself is not run a third time.
+        if metadata.contains_key(SHADOW) {
+            return None;
+        }
+        let chosen = shadow.choose()?;
         Some(Again {
             chosen,
-            table: request.table.clone(),
-            query: request.query.clone(),
+            request: request.clone(),
+            credentials: Credentials::of(metadata.as_ref()),
         })
     }
 
@@ -38,17 +47,12 @@ impl Api {
     pub(super) fn run_again(
         &self,
         again: Again,
+        scope: &Arc<TableScope>,
         rows: &Rows,
         served: &Served,
         took: Duration,
         extensions: &Extensions,
     ) {
-        let table = TableName::parse(&again.table);
-        let search = wire::query::search(again.query, &self.limits());
-        // They were parsed before, or there would be no rows.
-        let (Ok(table), Ok(search)) = (table, search) else {
-            return;
-        };
         let Some(facts) = extensions.get::<RequestFacts>() else {
             return;
         };
@@ -56,11 +60,19 @@ impl Api {
             schema: Arc::clone(&rows.schema),
             batches: rows.batches.clone(),
         };
-        facts.after(again.chosen.after(Answered {
-            table,
-            search,
+        let answer = Answer::Rows {
+            // The rows are Arrow's, whatever the client gets.
+            request: Box::new(pb::SearchRequest {
+                row_format: pb::RowFormat::ArrowIpc.into(),
+                ..again.request
+            }),
             rows,
             served: served.clone(),
+        };
+        facts.after(again.chosen.after(Answered {
+            answer,
+            scope: Arc::clone(scope),
+            credentials: again.credentials,
             took,
         }));
     }

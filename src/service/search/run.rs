@@ -5,11 +5,11 @@ use std::sync::Arc;
 use prost::Message;
 
 use crate::{
-    domain::{Error, Resource, Result, TableName, search::Scan, view::Served},
+    domain::{Error, Resource, Result, TableName, TableScope, search::Scan, view::Served},
     proto::v1 as pb,
     router::ReadOptions,
-    service::{api::Api, stack::AnswerHold},
-    storage::{Batches, Rows, Snapshot},
+    service::{api::Api, stack::Room},
+    storage::{Batches, Rows, Rules, Snapshot},
     wire::{
         self,
         page::{PageToken, fingerprint},
@@ -23,19 +23,21 @@ impl Api {
         table: &str,
         query: Option<pb::Query>,
         options: &ReadOptions,
-        hold: AnswerHold,
+        scope: &Arc<TableScope>,
+        room: Room,
     ) -> Result<(Rows, Served)> {
         let table = TableName::parse(table)?;
         let limits = self.limits();
         let search = wire::query::search(query, &limits)?;
-        let (depth, most) = (limits.max_filter_depth, limits.max_response_bytes);
-        let (search, hold) = (&search, &hold);
-        self.router
-            .read(&table, options, |snapshot| async move {
-                let found = snapshot.search(search, depth).await?;
-                found.collect_with(most, |bytes| hold.add_rows(bytes)).await
-            })
-            .await
+        let (rules, most) = (&*self.rules(), limits.max_response_bytes);
+        let (search, room) = (&search, &room);
+        self.read(&table, options, scope, |snapshot| async move {
+            let fits = snapshot.search_fits(search, room.most(most)).await;
+            room.told(most, fits)?;
+            let found = snapshot.search(search, rules).await?;
+            room.collect(found, most).await
+        })
+        .await
     }
 
     pub(super) async fn open_stream(
@@ -43,61 +45,65 @@ impl Api {
         table: &str,
         query: Option<pb::Query>,
         options: &ReadOptions,
+        scope: &Arc<TableScope>,
     ) -> Result<(Batches, Served)> {
         let table = TableName::parse(table)?;
         let limits = self.limits();
         let search = wire::query::search(query, &limits)?;
-        let depth = limits.max_filter_depth;
-        let search = &search;
-        self.router
-            .read(&table, options, |snapshot| async move {
-                snapshot.search(search, depth).await
-            })
-            .await
+        let (search, rules) = (&search, &*self.rules());
+        self.read(&table, options, scope, |snapshot| async move {
+            snapshot.search(search, rules).await
+        })
+        .await
     }
 
     pub(super) async fn run_scan(
         &self,
         request: pb::ScanRequest,
         options: &ReadOptions,
-        hold: AnswerHold,
+        scope: &Arc<TableScope>,
+        room: Room,
     ) -> Result<((Rows, String), Served)> {
         let table = TableName::parse(&request.table)?;
         let limits = self.limits();
-        let size = page_size(request.page_size, &limits)?;
+        let size = room.page(page_size(request.page_size, &limits)?);
         let asked = request.query.as_ref().map(Message::encode_to_vec);
         let asked = asked.unwrap_or_default();
         let print = fingerprint([table.as_str().as_bytes(), asked.as_slice()]);
         let token = PageToken::decode(&request.page_token, print)?;
         let scan = wire::query::scan(request.query, "query", &limits)?;
-        let (depth, most) = (limits.max_filter_depth, limits.max_response_bytes);
-        let (scan, hold) = (&scan, &hold);
+        let (rules, most) = (&*self.rules(), limits.max_response_bytes);
+        let (scan, room) = (&scan, &room);
         let page = |snapshot: Arc<Snapshot>, offset| async move {
             let page = Page {
                 offset,
                 size,
                 print,
-                depth,
+                rules,
                 most,
             };
-            scan_page(&snapshot, scan, page, hold).await
+            scan_page(&snapshot, scan, page, room).await
         };
         let page = &page;
         let Some(token) = token else {
             return self
-                .router
-                .read(&table, options, |snapshot| page(snapshot, 0))
+                .read(&table, options, scope, |snapshot| page(snapshot, 0))
                 .await;
         };
         let outcome = self
-            .router
-            .read_at(&table, token.version, options, |snapshot| async move {
-                if commit_nanos(&snapshot) != token.commit_nanos {
-                    // An earlier table of this name: its versions are gone.
-                    return Err(Error::not_found(Resource::Version, "of the page token"));
-                }
-                page(snapshot, token.offset).await
-            })
+            .read_at(
+                &table,
+                token.version,
+                options,
+                scope,
+                |snapshot| async move {
+                    if commit_nanos(&snapshot) != token.commit_nanos {
+                        // An earlier table of this name: its versions are gone.
+                        return Err(Error::not_found(Resource::Version, "of the page token"));
+                    }
+                    page(snapshot, token.offset).await
+                },
+            )
             .await;
         match outcome {
             Err(
@@ -121,7 +127,8 @@ impl Api {
         &self,
         request: pb::GetRequest,
         options: &ReadOptions,
-        hold: AnswerHold,
+        scope: &Arc<TableScope>,
+        room: Room,
     ) -> Result<(Rows, Served)> {
         let table = TableName::parse(&request.table)?;
         let limits = self.limits();
@@ -137,45 +144,45 @@ impl Api {
         let row_id = request.with_row_id;
         let most = limits.max_response_bytes;
         let (keys, key_columns, columns) = (&keys, &key_columns, columns.as_deref());
-        let hold = &hold;
-        self.router
-            .read(&table, options, |snapshot| async move {
-                let fields = snapshot.key_fields(key_columns)?;
-                let keys = wire::rows::decode_key_batch(keys, fields)?;
-                let counted = |bytes| hold.add_rows(bytes);
-                snapshot.get(&keys, columns, row_id, most, counted).await
-            })
-            .await
+        let (room, rules) = (&room, &*self.rules());
+        self.read(&table, options, scope, |snapshot| async move {
+            let fields = snapshot.key_fields(key_columns)?;
+            let keys = wire::rows::decode_key_batch(keys, fields)?;
+            let found = snapshot.get(&keys, columns, row_id, most, rules, room.counting());
+            let rows = found.await?;
+            room.rows(rows.num_rows() as u64)?;
+            Ok(rows)
+        })
+        .await
     }
 
     pub(super) async fn run_explain(
         &self,
         request: pb::ExplainRequest,
         options: &ReadOptions,
+        scope: &Arc<TableScope>,
     ) -> Result<(String, Served)> {
         use pb::explain_request::Target;
         let table = TableName::parse(&request.table)?;
         let limits = self.limits();
-        let depth = limits.max_filter_depth;
+        let rules = &*self.rules();
         let (analyze, verbose) = (request.analyze, request.verbose);
         match request.target {
             Some(Target::Query(query)) => {
                 let search = &wire::query::search(Some(query), &limits)?;
-                self.router
-                    .read(&table, options, |snapshot| async move {
-                        snapshot
-                            .explain_search(search, analyze, verbose, depth)
-                            .await
-                    })
-                    .await
+                self.read(&table, options, scope, |snapshot| async move {
+                    snapshot
+                        .explain_search(search, analyze, verbose, rules)
+                        .await
+                })
+                .await
             }
             Some(Target::Scan(scan)) => {
                 let scan = &wire::query::scan(Some(scan), "scan", &limits)?;
-                self.router
-                    .read(&table, options, |snapshot| async move {
-                        snapshot.explain_scan(scan, analyze, verbose, depth).await
-                    })
-                    .await
+                self.read(&table, options, scope, |snapshot| async move {
+                    snapshot.explain_scan(scan, analyze, verbose, rules).await
+                })
+                .await
             }
             None => Err(Error::invalid("target", "is required: query or scan")),
         }
@@ -186,11 +193,11 @@ impl Api {
 const MAX_COMPOSITE_KEYS: usize = 500;
 
 /// Which rows of a scan are a page, and what bounds it.
-struct Page {
+struct Page<'a> {
     offset: u64,
     size: usize,
     print: u64,
-    depth: usize,
+    rules: &'a Rules,
     most: usize,
 }
 
@@ -198,22 +205,23 @@ struct Page {
 async fn scan_page(
     snapshot: &Snapshot,
     scan: &Scan,
-    page: Page,
-    hold: &AnswerHold,
+    page: Page<'_>,
+    room: &Room,
 ) -> Result<(Rows, String)> {
     let Page {
         offset,
         size,
         print,
-        depth,
+        rules,
         most,
     } = page;
     // One row more than the page tells whether there is another page.
-    let mut rows = snapshot
-        .scan(scan, offset, size + 1, depth)
-        .await?
-        .collect_with(most, |bytes| hold.add_rows(bytes))
-        .await?;
+    room.told(
+        most,
+        snapshot.page_fits(scan, offset, size, room.most(most)),
+    )?;
+    let found = snapshot.scan(scan, offset, size + 1, rules).await?;
+    let mut rows = room.collect_page(found, most).await?;
     if rows.num_rows() <= size {
         return Ok((rows, String::new()));
     }

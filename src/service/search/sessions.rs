@@ -3,9 +3,13 @@
 use std::time::{Duration, SystemTime};
 
 use crate::{
+    config::AccessRole::Reader,
     domain::{Error, Result, Session, TableName, view::Served},
     proto::v1 as pb,
-    service::api::{Api, Call},
+    service::{
+        allowed::allowed,
+        api::{Api, Call},
+    },
     wire,
 };
 
@@ -25,6 +29,7 @@ impl Api {
             metadata,
             message,
         } = call;
+        allowed(extensions, &message.table, Reader)?;
         let asked = message.freshness.clone();
         let options = self.read_options(&message.table, asked, metadata, extensions)?;
         let table = TableName::parse(&message.table)?;
@@ -40,6 +45,7 @@ impl Api {
         call: &Call<pb::RenewSessionRequest>,
     ) -> Result<(Told, Served)> {
         let message = &call.message;
+        allowed(&call.extensions, &message.table, Reader)?;
         let table = TableName::parse(&message.table)?;
         let session = self.session(&table, &message.session)?;
         if session.has_expired(SystemTime::now()) {
@@ -55,6 +61,7 @@ impl Api {
         call: &Call<pb::CloseSessionRequest>,
     ) -> Result<Served> {
         let message = &call.message;
+        allowed(&call.extensions, &message.table, Reader)?;
         let table = TableName::parse(&message.table)?;
         let session = self.session(&table, &message.session)?;
         self.router.close_session(&table, &session).await

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Answered, Outcome};
+use super::{Outcome, Seen};
 use crate::domain::Verdict;
 
 /// Between two lines.
@@ -42,13 +42,13 @@ impl State {
 
 impl Journal {
     /// Writes down what is worth it: no vector, no filter, no value of a row.
-    pub(super) fn note(&self, answered: &Answered, shadow: &str, outcome: &Outcome) {
+    pub(super) fn note(&self, seen: &Seen, shadow: &str, outcome: &Outcome) {
         let what = match outcome {
             Outcome::Compared(Verdict::Same | Verdict::Ties) => return,
             Outcome::Compared(Verdict::Different(difference)) => difference.to_string(),
             Outcome::Failed(why) => (*why).to_owned(),
             Outcome::Skipped(why) => {
-                tracing::debug!(table = %answered.table, shadow, why, "a shadow read was skipped");
+                tracing::debug!(table = %seen.table, shadow, why, "a shadow read was skipped");
                 return;
             }
         };
@@ -58,9 +58,9 @@ impl Journal {
         };
         drop(state);
         tracing::warn!(
-            table = %answered.table,
-            version = answered.served.version,
-            connection = %answered.served.route.name,
+            table = %seen.table,
+            version = seen.version,
+            connection = %seen.by,
             shadow,
             outcome = outcome.as_str(),
             what,

@@ -102,6 +102,7 @@ impl Line {
                 code = code_name(code),
                 duration_ms,
                 peer = self.peer.map(tracing::field::display),
+                principal = self.facts.get_principal().map(|p| &*p.name),
                 table = self.facts.get_table(),
                 version = self.facts.get_version(),
                 connection = self.facts.get_connection(),

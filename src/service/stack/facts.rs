@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::domain::view::Served;
+use crate::domain::{Done, Principal, RequestId, view::Served};
 
 /// What only a handler knows: fields of the access log's line, what the gate has to
 /// hear, and what is to be done afterwards. The stack puts one into the extensions of
@@ -22,6 +22,10 @@ struct Fields {
     version: OnceLock<u64>,
     connection: OnceLock<Arc<str>>,
     route: OnceLock<String>,
+    principal: OnceLock<Arc<Principal>>,
+    version_before: OnceLock<u64>,
+    write_id: OnceLock<String>,
+    done: OnceLock<Done>,
     bounds: AtomicBool,
     after: Mutex<Option<After>>,
 }
@@ -35,6 +39,26 @@ impl RequestFacts {
     /// The table that the request is about.
     pub fn table(&self, name: &str) {
         self.0.table.get_or_init(|| name.to_owned());
+    }
+
+    /// Who asks. A layer that refuses somebody whom it knows says so here.
+    pub fn principal(&self, principal: &Arc<Principal>) {
+        self.0.principal.get_or_init(|| Arc::clone(principal));
+    }
+
+    /// The newest version that is known of the table before something is done to it.
+    pub fn version_before(&self, version: u64) {
+        self.0.version_before.get_or_init(|| version);
+    }
+
+    /// What the client calls the write. What is no id may be anything: it is not told.
+    pub fn write_id(&self, id: &RequestId) {
+        self.0.write_id.get_or_init(|| id.as_str().to_owned());
+    }
+
+    /// What a write made.
+    pub fn done(&self, done: &Done) {
+        self.0.done.get_or_init(|| *done);
     }
 
     /// The request asks for a version that may have to be waited for.
@@ -78,6 +102,22 @@ impl RequestFacts {
         if version != 0 {
             self.0.version.get_or_init(|| version);
         }
+    }
+
+    pub(super) fn get_principal(&self) -> Option<&Arc<Principal>> {
+        self.0.principal.get()
+    }
+
+    pub(super) fn get_version_before(&self) -> Option<u64> {
+        self.0.version_before.get().copied()
+    }
+
+    pub(super) fn get_write_id(&self) -> Option<&str> {
+        self.0.write_id.get().map(String::as_str)
+    }
+
+    pub(super) fn get_done(&self) -> Option<&Done> {
+        self.0.done.get()
     }
 
     pub(super) fn get_table(&self) -> Option<&str> {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status, transport::server::TcpConnectInfo};
 use tower::{Layer, Service};
 
-pub use self::door::Door;
+pub use self::{door::Door, kind::PRIORITY};
 use self::{
     kind::{kind_of, priority},
     permit::Permit,

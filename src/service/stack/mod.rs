@@ -3,55 +3,81 @@
 
 mod access_log;
 mod answer;
+mod audit;
 mod body;
 mod deadline;
 mod facts;
+mod guard;
 mod identity;
 mod limit;
 mod measure;
 mod panics;
+mod quota;
+mod room;
 mod translate;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
-use http::Request;
+use http::{Extensions, Request};
+use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, ServiceBuilder};
 
 use self::{
     access_log::{AccessLog, AccessLogLayer},
+    audit::{Attempt, AttemptLayer, Audited, AuditedLayer},
     deadline::{DeadlineLayer, WithDeadline},
+    guard::{Guard, GuardLayer},
     identity::{Identity, IdentityLayer},
     limit::{Limit, LimitLayer},
     measure::{Measure, MeasureLayer},
     panics::{CatchPanic, PanicLayer},
+    quota::{QuotaLayer, WithQuota},
     translate::{Translate, TranslateLayer},
 };
-use crate::config::Live;
+use crate::{access::Access, admission::Quotas, config::Live, telemetry::audit::AuditLog};
 
 pub use answer::AnswerHold;
+pub use audit::by_signal;
 pub use deadline::Deadline;
 pub use facts::RequestFacts;
-pub use limit::Door;
+pub use limit::{Door, PRIORITY};
+pub use quota::Allowed;
+pub use room::Room;
 
 /// All layers, for `tonic::transport::Server::builder().layer(..)`. Clones, and
 /// everything that is built from them, share the door.
 #[derive(Clone)]
 pub struct Stack {
+    audit: AuditLog,
+    guard: GuardLayer,
+    quota: QuotaLayer,
     limit: LimitLayer,
     deadline: DeadlineLayer,
 }
 
 /// The stack of one server. Sizes of messages and compression are set on each
 /// tonic service, which reads them before any layer could.
-pub fn stack(live: &Live, door: Arc<Door>) -> Stack {
+pub fn stack(
+    live: &Live,
+    door: Arc<Door>,
+    access: Option<Arc<Access>>,
+    quotas: Arc<Quotas>,
+    audit: AuditLog,
+) -> Stack {
     Stack {
+        audit,
+        guard: GuardLayer::new(access),
+        quota: QuotaLayer::new(quotas),
         limit: LimitLayer::new(door),
         deadline: DeadlineLayer::new(live.clone()),
     }
 }
 
+/// What is behind the layers that see every answer.
+type Guarded<S> = Guard<WithQuota<WithDeadline<Limit<Attempt<S>>>>>;
+
 impl<S> Layer<S> for Stack {
-    type Service = Identity<AccessLog<Measure<CatchPanic<Translate<WithDeadline<Limit<S>>>>>>>;
+    type Service = Identity<AccessLog<Audited<Measure<CatchPanic<Translate<Guarded<S>>>>>>>;
 
     fn layer(&self, inner: S) -> Self::Service {
         // From the outside in.
@@ -60,6 +86,8 @@ impl<S> Layer<S> for Stack {
             .layer(IdentityLayer)
             // Outside of all that can answer, so that nothing goes unlogged.
             .layer(AccessLogLayer)
+            // Likewise, and where the last word on how it ended is known.
+            .layer(AuditedLayer::new(self.audit.clone()))
             // Likewise; within the log, so that the log's own cost is not
             // measured as the request's.
             .layer(MeasureLayer)
@@ -69,14 +97,29 @@ impl<S> Layer<S> for Stack {
             // Gives tonic's own statuses our codes and details, before they
             // are counted. What the layers below answer needs no translation.
             .layer(TranslateLayer)
+            // Within what logs and counts, so that who is refused is seen; outside of
+            // all that costs anything: who is not known gets no time and no slot.
+            .layer(self.guard.clone())
+            // Who asks is known here. Outside of what waits and what is worked on:
+            // nobody's requests beyond their quota cost the others a place.
+            .layer(self.quota.clone())
             // Outside the limit: who waits is not waited for when time is up, and
             // the slot goes back then, also where the client does not read and
             // the answer cannot end.
             .layer(self.deadline.clone())
-            // Innermost: what was refused for another reason took no slot.
+            // Within the others: what was refused for another reason took no slot.
             .layer(self.limit.clone())
+            // Innermost: what is said to begin does begin.
+            .layer(AttemptLayer)
             .service(inner)
     }
+}
+
+/// Where a request came from.
+fn peer(extensions: &Extensions) -> Option<SocketAddr> {
+    extensions
+        .get::<TcpConnectInfo>()
+        .and_then(TcpConnectInfo::remote_addr)
 }
 
 /// Whether a request asks for a stream that is meant to stay open: it has no

@@ -2,8 +2,10 @@
 //! that adds nothing of its own.
 
 mod answers;
+mod audits;
 mod client;
 mod deadlines;
 mod limits;
+mod quotas;
 mod server;
 mod traces;

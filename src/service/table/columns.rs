@@ -4,9 +4,13 @@ use tonic::Request;
 
 use super::Reply;
 use crate::{
+    config::AccessRole::Admin,
     connection::Lane,
     proto::v1 as pb,
-    service::api::{Api, Call, answer},
+    service::{
+        allowed::allowed,
+        api::{Api, Call, answer},
+    },
     wire,
 };
 
@@ -17,12 +21,14 @@ impl Api {
     ) -> Reply<pb::AddColumnsResponse> {
         let call = Call::from(request);
         let name = call.message.table.clone();
+        self.before(&call.extensions, &name);
         let outcome = async {
+            let scope = allowed(&call.extensions, &name, Admin)?;
             let limits = self.limits();
             let columns = wire::table::new_columns(call.message.source, &limits)?;
-            let depth = limits.max_filter_depth;
-            self.change(&name, Lane::Alone, move |handle| async move {
-                handle.add_columns(columns, depth).await
+            let rules = self.rules();
+            self.change(&name, &scope, Lane::Alone, move |handle| async move {
+                handle.add_columns(columns, &rules).await
             })
             .await
         };
@@ -45,9 +51,11 @@ impl Api {
     ) -> Reply<pb::AlterColumnsResponse> {
         let call = Call::from(request);
         let name = call.message.table.clone();
+        self.before(&call.extensions, &name);
         let outcome = async {
+            let scope = allowed(&call.extensions, &name, Admin)?;
             let alterations = wire::table::alterations(call.message.alterations)?;
-            self.change(&name, Lane::Alone, move |handle| async move {
+            self.change(&name, &scope, Lane::Alone, move |handle| async move {
                 handle.alter_columns(alterations).await
             })
             .await
@@ -71,9 +79,11 @@ impl Api {
     ) -> Reply<pb::DropColumnsResponse> {
         let call = Call::from(request);
         let name = call.message.table.clone();
+        self.before(&call.extensions, &name);
         let outcome = async {
+            let scope = allowed(&call.extensions, &name, Admin)?;
             let columns = wire::table::dropped_columns(call.message.columns)?;
-            self.change(&name, Lane::Alone, move |handle| async move {
+            self.change(&name, &scope, Lane::Alone, move |handle| async move {
                 handle.drop_columns(&columns).await
             })
             .await

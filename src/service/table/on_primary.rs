@@ -5,17 +5,23 @@ use std::sync::Arc;
 use super::source::{Source, source};
 use crate::{
     connection::Lane,
-    domain::{Error, Result, TableName, view::Served},
+    domain::{Error, Result, TableName, TableScope, view::Served},
     proto::v1 as pb,
-    service::api::Api,
+    service::{api::Api, stack::Allowed},
     storage::{Handle, Snapshot},
 };
 
 impl Api {
     /// Creates a table. Answers its version.
-    pub(super) async fn create(&self, request: pb::CreateTableRequest) -> Result<(u64, Served)> {
+    pub(super) async fn create(
+        &self,
+        request: pb::CreateTableRequest,
+        allowed: Allowed,
+    ) -> Result<(u64, Served)> {
         let table = TableName::parse(&request.table)?;
         let Source { schema, batches } = source(request.source)?;
+        let rows = batches.iter().map(|batch| batch.num_rows() as u64);
+        allowed.written(rows.sum())?;
         let route = self.router.write_route()?;
         let primary = self.router.primary();
         let name = table.clone();
@@ -34,7 +40,12 @@ impl Api {
     }
 
     /// Looks at the newest known version on the primary.
-    pub(super) async fn look<T, F, Fut>(&self, table: &str, look: F) -> Result<(T, Served)>
+    pub(super) async fn look<T, F, Fut>(
+        &self,
+        table: &str,
+        scope: &Arc<TableScope>,
+        look: F,
+    ) -> Result<(T, Served)>
     where
         F: FnOnce(Arc<Snapshot>) -> Fut,
         Fut: Future<Output = Result<T>>,
@@ -43,7 +54,7 @@ impl Api {
         let route = self.router.write_route()?;
         let snapshot = self.router.primary().snapshot(&table).await?;
         let version = snapshot.version();
-        let seen = look(snapshot).await?;
+        let seen = look(snapshot.seen_by(scope)?).await?;
         Ok((seen, self.router.served(route, &table, version)))
     }
 
@@ -80,6 +91,7 @@ impl Api {
     pub(super) async fn change<T, F, Fut>(
         &self,
         table: &str,
+        scope: &Arc<TableScope>,
         lane: Lane,
         change: F,
     ) -> Result<((T, u64), Served)>
@@ -89,7 +101,9 @@ impl Api {
         Fut: Future<Output = Result<T>> + Send,
     {
         let (done, served) = self
-            .write(table, lane, move |handle| with_version(handle, change))
+            .write(table, scope, lane, move |handle| {
+                with_version(handle, change)
+            })
             .await?;
         let version = done.1;
         Ok((done, Served { version, ..served }))

@@ -1,16 +1,25 @@
 //! TableService: tables themselves.
 
+use std::sync::Arc;
+
 use tonic::Request;
 
 use super::Reply;
 use crate::{
+    access::Refusal,
+    config::AccessRole::{Admin, Reader},
     connection::{Lane, Unwanted},
     domain::{
         Error, TableName,
         view::{Lag, Route, Served},
     },
     proto::v1 as pb,
-    service::api::{Api, Call, answer},
+    service::{
+        allowed::{allowed, grants},
+        api::{Api, Call, answer},
+        stack::Allowed,
+    },
+    storage::Snapshot,
     telemetry::metrics,
     wire::{
         self,
@@ -26,8 +35,13 @@ impl Api {
     ) -> Reply<pb::CreateTableResponse> {
         let call = Call::from(request);
         let name = call.message.table.clone();
-        let outcome = self.create(call.message).await;
-        answer(&call.extensions, &name, outcome, |version, served| {
+        self.before(&call.extensions, &name);
+        let outcome = async {
+            allowed(&call.extensions, &name, Admin)?;
+            self.create(call.message, Allowed::of(&call.extensions))
+                .await
+        };
+        answer(&call.extensions, &name, outcome.await, |version, served| {
             Ok(pb::CreateTableResponse {
                 version,
                 served: Some(served),
@@ -41,7 +55,9 @@ impl Api {
     ) -> Reply<pb::DropTableResponse> {
         let call = Call::from(request);
         let name = &call.message.table;
+        self.before(&call.extensions, name);
         let outcome = async {
+            allowed(&call.extensions, name, Admin)?;
             let table = TableName::parse(name)?;
             let route = self.router.write_route()?;
             match self.router.primary().drop_table(&table).await {
@@ -63,12 +79,14 @@ impl Api {
     ) -> Reply<pb::ListTablesResponse> {
         let call = Call::from(request);
         let outcome = async {
+            let grants = grants(&call.extensions).map_err(Refusal::error)?;
             let size = page_size(call.message.page_size, &self.limits())?;
             let after = decode_name(&call.message.page_token)?;
             let route = self.router.write_route()?;
             let all = self.router.primary().connection().catalog().all();
             let mut names: Vec<&TableName> = all
                 .keys()
+                .filter(|name| grants.sees(name.as_str()))
                 .filter(|name| after.as_deref().is_none_or(|after| name.as_str() > after))
                 .collect();
             names.sort_unstable();
@@ -100,13 +118,12 @@ impl Api {
     ) -> Reply<pb::DescribeTableResponse> {
         let call = Call::from(request);
         let name = &call.message.table;
-        let outcome = self
-            .look(
-                name,
-                move |snapshot| async move { snapshot.describe().await },
-            )
-            .await;
-        answer(&call.extensions, name, outcome, |info, served| {
+        let outcome = async {
+            let scope = allowed(&call.extensions, name, Reader)?;
+            let describe = move |snapshot: Arc<Snapshot>| async move { snapshot.describe().await };
+            self.look(name, &scope, describe).await
+        };
+        answer(&call.extensions, name, outcome.await, |info, served| {
             wire::table::description(name.clone(), info, served)
         })
     }
@@ -117,9 +134,11 @@ impl Api {
     ) -> Reply<pb::OptimizeTableResponse> {
         let call = Call::from(request);
         let name = call.message.table.clone();
+        self.before(&call.extensions, &name);
         let outcome = async {
+            let scope = allowed(&call.extensions, &name, Admin)?;
             let options = wire::table::optimize_options(&call.message)?;
-            let change = self.change(&name, Lane::Beside, move |handle| async move {
+            let change = self.change(&name, &scope, Lane::Beside, move |handle| async move {
                 handle.optimize(options).await
             });
             let ((mut done, version), served) = change.await?;

@@ -4,10 +4,14 @@ use tonic::Request;
 
 use super::Reply;
 use crate::{
+    config::AccessRole::{Admin, Reader},
     connection::Lane,
     domain::{Error, table::VersionRef},
     proto::v1 as pb,
-    service::api::{Api, Call, answer},
+    service::{
+        allowed::allowed,
+        api::{Api, Call, answer},
+    },
     wire::{
         self,
         page::{decode_name, encode_name},
@@ -23,6 +27,7 @@ impl Api {
         let call = Call::from(request);
         let name = &call.message.table;
         let outcome = async {
+            let scope = allowed(&call.extensions, name, Reader)?;
             let size = page_size(call.message.page_size, &self.limits())?;
             let before = decode_name(&call.message.page_token)?
                 .map(|number| number.parse::<u64>())
@@ -37,6 +42,10 @@ impl Api {
                 _ => String::new(),
             };
             versions.truncate(size);
+            if !scope.is_whole() {
+                // It is of all rows and columns.
+                versions.iter_mut().for_each(|v| v.metadata.clear());
+            }
             Ok(((versions, next), served))
         };
         answer(
@@ -62,7 +71,9 @@ impl Api {
     ) -> Reply<pb::RestoreVersionResponse> {
         let call = Call::from(request);
         let name = call.message.table.clone();
+        self.before(&call.extensions, &name);
         let outcome = async {
+            let scope = allowed(&call.extensions, &name, Admin)?;
             let target = wire::table::version_ref(call.message.target)?;
             let number = match &target {
                 VersionRef::Number(number) => Some(*number),
@@ -70,7 +81,7 @@ impl Api {
                 VersionRef::Tag(_) => None,
             };
             let restore = || {
-                self.change(&name, Lane::Alone, move |handle| async move {
+                self.change(&name, &scope, Lane::Alone, move |handle| async move {
                     handle.restore(&target).await
                 })
             };
@@ -98,7 +109,9 @@ impl Api {
     ) -> Reply<pb::CreateTagResponse> {
         let call = Call::from(request);
         let name = call.message.table.clone();
+        self.before(&call.extensions, &name);
         let outcome = async {
+            allowed(&call.extensions, &name, Admin)?;
             let (tag, version) = wire::table::tag(call.message.tag)?;
             let create = || {
                 self.ask(&name, move |handle| async move {
@@ -120,7 +133,9 @@ impl Api {
     ) -> Reply<pb::UpdateTagResponse> {
         let call = Call::from(request);
         let name = call.message.table.clone();
+        self.before(&call.extensions, &name);
         let outcome = async {
+            allowed(&call.extensions, &name, Admin)?;
             let (tag, version) = wire::table::tag(call.message.tag)?;
             let update = || {
                 self.ask(&name, move |handle| async move {
@@ -142,7 +157,9 @@ impl Api {
     ) -> Reply<pb::DeleteTagResponse> {
         let call = Call::from(request);
         let name = &call.message.table;
+        self.before(&call.extensions, name);
         let outcome = async {
+            allowed(&call.extensions, name, Admin)?;
             let tag = wire::table::tag_name(call.message.name, "name")?;
             self.ask(
                 name,
@@ -163,10 +180,12 @@ impl Api {
     ) -> Reply<pb::ListTagsResponse> {
         let call = Call::from(request);
         let name = &call.message.table;
-        let outcome = self
-            .ask(name, move |handle| async move { handle.tags().await })
-            .await;
-        answer(&call.extensions, name, outcome, |tags, served| {
+        let outcome = async {
+            allowed(&call.extensions, name, Reader)?;
+            self.ask(name, move |handle| async move { handle.tags().await })
+                .await
+        };
+        answer(&call.extensions, name, outcome.await, |tags, served| {
             Ok(pb::ListTagsResponse {
                 tags: tags
                     .into_iter()

@@ -10,7 +10,7 @@ use lancedb::datafusion::{
     sql::sqlparser::tokenizer::Token,
 };
 
-use super::{Bound, read};
+use super::{Bound, read, within::SEALED};
 use crate::{
     domain::{Error, Result, TableName},
     storage::error::{clean, from_lancedb, in_table},
@@ -45,9 +45,21 @@ pub(in crate::storage) fn blame(
         return in_table(table, error);
     };
     if let Some(text) = evaluation(&error) {
-        return expression.fault(&text);
+        return expression.fault(if expression.is_sealed() {
+            SEALED
+        } else {
+            &text
+        });
     }
-    expression.explain(in_table(table, error))
+    match expression.explain(in_table(table, error)) {
+        // Whatever the text says, it may be of a row that is not there.
+        Error::Invalid(_) | Error::NotFound { .. } | Error::Unsupported(_)
+            if expression.is_sealed() =>
+        {
+            expression.fault(SEALED)
+        }
+        other => other,
+    }
 }
 
 /// The text of an error that came up while an expression was evaluated.
@@ -154,7 +166,7 @@ impl Bound {
 
     /// What LanceDB makes of an expression before Lance sees it: names in double
     /// quotes become names in backticks.
-    fn canonical(&self) -> Result<String> {
+    pub(super) fn canonical(&self) -> Result<String> {
         let tokens = read(&self.field, &self.sql)?.into_iter();
         Ok(tokens
             .map(|token| match token {
@@ -236,6 +248,7 @@ mod tests {
         let bound = Bound {
             field: "filter.sql".into(),
             sql: "size = 'it''s me' AND \"a\" < 77".into(),
+            sealed: false,
         };
         let text = "Invalid user input: size = 'it''s me' AND `a` < 77: no Utf8(\"it's me\"), 77";
         assert_eq!(bound.described(text), "…: no Utf8(\"…\"), …");

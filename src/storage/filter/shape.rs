@@ -5,10 +5,12 @@ use lancedb::datafusion::sql::sqlparser::{
     tokenizer::{Token, Whitespace},
 };
 
-use crate::domain::{Error, Result};
-
-/// Most operators in one expression. Each costs time to plan and to evaluate.
-const MAX_OPERATORS: usize = 1_000;
+use super::calls::Written;
+use crate::{
+    config::failpoint,
+    domain::{Error, Result},
+    storage::Rules,
+};
 
 /// Most operators that may become one path of the expression's tree. Lance
 /// balances chains of AND and of OR; every other chain, as `1 + 1 + 1`, becomes
@@ -25,6 +27,8 @@ struct Group {
     deepest: usize,
     /// BETWEENs whose AND is still to come: that one is no operator of logic.
     between: usize,
+    /// Commas so far.
+    items: usize,
 }
 
 impl Group {
@@ -37,13 +41,18 @@ impl Group {
 
 /// Refuses what would cost too much, and literals of dialects that Lance's
 /// planner does not know (it panics on them).
-pub(super) fn check(field: &str, tokens: &[Token], max_depth: usize) -> Result<()> {
+pub(super) fn check(written: &Written<'_>, rules: &Rules) -> Result<()> {
+    let (field, tokens) = (written.field, written.tokens);
+    if failpoint::breaks("filter:no-shape") {
+        return Ok(());
+    }
+    let (max_depth, max_terms) = (rules.max_depth, rules.max_terms);
     let (mut group, mut around) = (Group::default(), Vec::new());
-    let (mut operators, mut nots) = (0usize, 0usize);
+    let (mut terms, mut nots) = (written.check(rules)?, 0usize);
     let invalid = |text: &str| Error::invalid(field, text);
     let too_deep = || invalid(&format!("nests deeper than {max_depth} levels"));
     for (i, token) in tokens.iter().enumerate() {
-        check_call(field, &tokens[i..])?;
+        check_type(field, &tokens[i..])?;
         match token {
             Token::LParen | Token::LBracket => {
                 // `a[0][0]` is a chain too.
@@ -62,12 +71,12 @@ pub(super) fn check(field: &str, tokens: &[Token], max_depth: usize) -> Result<(
             Token::Word(word) if word.quote_style.is_none() => match word.keyword {
                 Keyword::AND if group.between > 0 => group.between -= 1,
                 Keyword::AND | Keyword::OR => {
-                    operators += 1;
+                    terms += 1;
                     nots = 0;
                     group.next();
                 }
                 Keyword::NOT | Keyword::CASE => {
-                    operators += 1;
+                    terms += 1;
                     group.chain += 1;
                     nots += 1;
                     if nots > max_depth {
@@ -83,7 +92,14 @@ pub(super) fn check(field: &str, tokens: &[Token], max_depth: usize) -> Result<(
                 // IS, LIKE, IN, ...: some of them begin another level.
                 _ => group.chain += 1,
             },
-            Token::Comma => group.next(),
+            Token::Comma => {
+                group.next();
+                group.items += 1;
+                if group.items >= rules.max_list {
+                    let text = format!("has a list of more than {} values", rules.max_list);
+                    return Err(invalid(&text));
+                }
+            }
             Token::Period => group.chain += 1,
             Token::Number(..)
             | Token::Word(_)
@@ -112,15 +128,16 @@ pub(super) fn check(field: &str, tokens: &[Token], max_depth: usize) -> Result<(
             | Token::ShiftLeft
             | Token::ShiftRight
             | Token::DoubleColon => {
-                operators += 1;
+                terms += 1;
                 group.chain += 1;
             }
             other => {
                 return Err(invalid(&unsupported(other)));
             }
         }
-        if operators > MAX_OPERATORS {
-            let text = format!("has more than {MAX_OPERATORS} operators; IN takes long lists");
+        if terms > max_terms {
+            let text =
+                format!("has more than {max_terms} operators and calls; IN takes long lists");
             return Err(invalid(&text));
         }
         if group.chain > MAX_CHAIN {
@@ -141,25 +158,8 @@ fn unsupported(token: &Token) -> String {
     }
 }
 
-/// Functions whose argument says how long their answer is: a few bytes of
-/// filter would fill the memory.
-const LONG_ANSWERS: &[&str] = &[
-    "repeat",
-    "lpad",
-    "rpad",
-    "space",
-    "range",
-    "generate_series",
-    "gen_series",
-    "array_repeat",
-    "list_repeat",
-    "array_resize",
-    "list_resize",
-];
-
-/// Refuses a call or a type, if these tokens begin with one, that is too dear or
-/// that Lance's planner panics on.
-fn check_call(field: &str, tokens: &[Token]) -> Result<()> {
+/// Refuses a type, if these tokens begin with one, that Lance's planner panics on.
+fn check_type(field: &str, tokens: &[Token]) -> Result<()> {
     let mut tokens = tokens
         .iter()
         .filter(|token| !matches!(token, Token::Whitespace(_)));
@@ -167,18 +167,15 @@ fn check_call(field: &str, tokens: &[Token]) -> Result<()> {
         return Ok(());
     };
     let name = word.value.to_ascii_lowercase();
-    if LONG_ANSWERS.contains(&name.as_str()) {
-        let text = format!("may not call {name}, whose answer can be of any length");
-        return Err(Error::invalid(field, text));
+    if matches!(name.as_str(), "decimal" | "numeric" | "dec")
+        && tokens.nth(2) == Some(&Token::Minus)
+    {
+        return Err(Error::invalid(
+            field,
+            "has a decimal type with a negative scale",
+        ));
     }
-    let fault = match name.as_str() {
-        "is_valid" if tokens.next() == Some(&Token::RParen) => "calls is_valid of nothing",
-        "decimal" | "numeric" | "dec" if tokens.nth(2) == Some(&Token::Minus) => {
-            "has a decimal type with a negative scale"
-        }
-        _ => return Ok(()),
-    };
-    Err(Error::invalid(field, fault))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -187,7 +184,12 @@ mod tests {
     use crate::storage::filter::read;
 
     fn checked(sql: &str) -> Result<()> {
-        check("f", &read("f", sql).unwrap(), 64)
+        let written = Written {
+            field: "f",
+            tokens: &read("f", sql).unwrap(),
+            filter: None,
+        };
+        check(&written, &Rules::default())
     }
 
     #[test]

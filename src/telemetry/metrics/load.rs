@@ -6,7 +6,8 @@ use std::{sync::OnceLock, time::Duration};
 use metrics::{Gauge, Histogram, counter, gauge, histogram};
 
 use super::{
-    ANSWER_BYTES, CONCURRENCY_LIMIT, IN_FLIGHT, QUEUE_SECONDS, QUEUED, SHED, handles::Outcomes,
+    ANSWER_BYTES, AUDIT_ERRORS, AUDIT_LINES, CONCURRENCY_LIMIT, IN_FLIGHT, QUEUE_SECONDS, QUEUED,
+    QUOTA_REFUSALS, REFUSED, SHED, handles::Outcomes,
 };
 
 static LOAD: OnceLock<Load> = OnceLock::new();
@@ -18,6 +19,7 @@ struct Load {
     queue_seconds: Histogram,
     answer_bytes: Gauge,
     shed: Outcomes,
+    refused: Outcomes,
 }
 
 impl Load {
@@ -31,6 +33,22 @@ impl Load {
         ] {
             counter!(SHED, "reason" => why).increment(0);
         }
+        for why in [
+            "missing_credentials",
+            "malformed_credentials",
+            "unknown_key",
+            "expired",
+            "invalid_token",
+            "method",
+            "table",
+            "rows",
+        ] {
+            counter!(REFUSED, "reason" => why).increment(0);
+        }
+        for why in ["queue_full", "write", "closed"] {
+            counter!(AUDIT_ERRORS, "reason" => why).increment(0);
+        }
+        counter!(AUDIT_LINES).increment(0);
         let load = Self {
             in_flight: gauge!(IN_FLIGHT),
             limit: gauge!(CONCURRENCY_LIMIT),
@@ -38,6 +56,7 @@ impl Load {
             queue_seconds: histogram!(QUEUE_SECONDS),
             answer_bytes: gauge!(ANSWER_BYTES),
             shed: Outcomes::new(|why| counter!(SHED, "reason" => why)),
+            refused: Outcomes::new(|why| counter!(REFUSED, "reason" => why)),
         };
         for gauge in [&load.in_flight, &load.queued, &load.answer_bytes] {
             gauge.set(0.0);
@@ -86,9 +105,31 @@ pub fn answer_bytes(bytes: usize) {
     }
 }
 
+/// A request was refused because of who asks: `reason` says of what.
+pub fn access_refused(reason: &'static str) {
+    if let Some(load) = LOAD.get() {
+        load.refused.count(reason);
+    }
+}
+
 /// A request was refused because of the load: `reason` says of what.
 pub fn request_shed(reason: &'static str) {
     if let Some(load) = LOAD.get() {
         load.shed.count(reason);
     }
+}
+
+/// A request was refused because whoever asked had used up the quota of this name.
+pub fn quota_refused(quota: &'static str) {
+    counter!(QUOTA_REFUSALS, "quota" => quota).increment(1);
+}
+
+/// So many lines were written to the audit log.
+pub fn audited(lines: usize) {
+    counter!(AUDIT_LINES).increment(lines as u64);
+}
+
+/// So many lines of the audit log were lost.
+pub fn audit_failed(reason: &'static str, lines: usize) {
+    counter!(AUDIT_ERRORS, "reason" => reason).increment(lines as u64);
 }

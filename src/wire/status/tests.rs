@@ -146,30 +146,30 @@ fn details_say_what_to_do() {
         ("table", "packages")
     );
     assert_eq!(
-        found(4)
+        found(7)
             .get_details_precondition_failure()
             .unwrap()
             .violations[0]
             .r#type,
         "FENCED"
     );
-    let settings = found(5).get_details_precondition_failure().unwrap();
+    let settings = found(8).get_details_precondition_failure().unwrap();
     assert_eq!(settings.violations.len(), MAX_SETTINGS);
     assert_eq!(settings.violations[0].subject, "packages");
     assert_eq!(settings.violations[63].description, "and 37 more faults");
-    let retry = found(6).get_details_retry_info().unwrap();
+    let retry = found(9).get_details_retry_info().unwrap();
     assert_eq!(retry.retry_delay, Some(Duration::from_millis(250)));
-    assert!(found(7).get_details_quota_failure().is_some());
-    assert!(found(7).get_details_retry_info().is_some());
-    for (overloaded, millis) in [(7, "1000"), (8, "250")] {
+    assert!(found(10).get_details_quota_failure().is_some());
+    assert!(found(10).get_details_retry_info().is_some());
+    for (overloaded, millis) in [(6, "250"), (10, "1000"), (11, "250")] {
         let status = found(overloaded);
         let pushback = status.metadata().get(PUSHBACK).unwrap();
         assert_eq!(pushback.to_str().unwrap(), millis);
     }
-    let info = found(8).get_details_error_info().unwrap();
+    let info = found(11).get_details_error_info().unwrap();
     assert_eq!(info.metadata["cause"], "queue_full");
-    assert!(found(9).metadata().get(PUSHBACK).is_none());
-    assert!(found(6).message().contains("packages"));
+    assert!(found(12).metadata().get(PUSHBACK).is_none());
+    assert!(found(9).message().contains("packages"));
 }
 
 #[test]

@@ -8,11 +8,12 @@ import faults
 import freshness
 import lifecycle
 import operate
+import repeats
 import transport
 from gate import Gate
 
 gate = Gate(sys.argv[1])
-for part in (every_type, lifecycle, freshness, operate, transport, faults):
+for part in (every_type, lifecycle, freshness, operate, transport, repeats, faults):
     began = time.monotonic()
     print(f"python {part.__name__}", flush=True)
     part.check(gate)

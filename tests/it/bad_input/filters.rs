@@ -236,9 +236,9 @@ fn placeholders_and_their_values() {
                 "filter.params[0].list_value.values[0]",
             ),
             (
-                "10,001 items",
+                "20,001 items",
                 "id IN $1",
-                vec![list(vec![IntValue(1); 10_001])],
+                vec![list(vec![IntValue(1); 20_001])],
                 zero,
             ),
             (

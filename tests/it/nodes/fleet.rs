@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 
 use lancegate::{
     app::App,
+    config::Config,
+    domain::TableName,
     proto::v1::{search_service_client::SearchServiceClient, *},
 };
 use tempfile::TempDir;
@@ -22,16 +24,19 @@ pub struct Fleet {
 }
 
 /// The settings of node `i` over `folder`.
-pub fn node(folder: &Path, i: usize) -> lancegate::config::Config {
+pub fn node(folder: &Path, i: usize) -> Config {
+    named_node(folder, i, "replica-1", &[])
+}
+
+/// The same with another name of its copy, and more settings.
+pub fn named_node(folder: &Path, i: usize, replica: &str, more: &[(&str, &str)]) -> Config {
     let copy = folder.join(format!("copy-{i}")).display().to_string();
-    settings_with(
-        folder,
-        0,
-        &[
-            ("LANCEGATE_REPLICAS__0__NAME", "replica-1"),
-            ("LANCEGATE_REPLICAS__0__URI", &copy),
-        ],
-    )
+    let mut all = vec![
+        ("LANCEGATE_REPLICAS__0__NAME", replica),
+        ("LANCEGATE_REPLICAS__0__URI", &copy),
+    ];
+    all.extend(more);
+    settings_with(folder, 0, &all)
 }
 
 /// Starts a node, and waits until it serves.
@@ -51,12 +56,9 @@ const RETRIES: [(&str, &str); 2] = [
     ("LANCEGATE_RETRIES__MIN_PER_SECOND", "1000"),
 ];
 
-/// Settings of a router: `primary` and `replicas` are URIs.
-pub fn router_settings(
-    primary: &str,
-    replicas: &[String],
-    more: &[(&str, &str)],
-) -> lancegate::config::Config {
+/// Settings of a router: `primary` and `replicas` are URIs, of node-1, node-2, ... where
+/// `more` does not name them.
+pub fn router_settings(primary: &str, replicas: &[String], more: &[(&str, &str)]) -> Config {
     let mut set: BTreeMap<String, String> = RETRIES
         .iter()
         .chain(more)
@@ -64,8 +66,8 @@ pub fn router_settings(
         .collect();
     set.insert("LANCEGATE_PRIMARY__URI".into(), primary.into());
     for (i, uri) in replicas.iter().enumerate() {
-        let name = format!("node-{}", i + 1);
-        set.insert(format!("LANCEGATE_REPLICAS__{i}__NAME"), name);
+        let name = set.entry(format!("LANCEGATE_REPLICAS__{i}__NAME"));
+        name.or_insert_with(|| format!("node-{}", i + 1));
         set.insert(format!("LANCEGATE_REPLICAS__{i}__URI"), uri.clone());
     }
     let set: Vec<(&str, &str)> = set.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
@@ -73,7 +75,7 @@ pub fn router_settings(
 }
 
 /// Starts a router, and waits until it serves.
-pub async fn start_router(config: lancegate::config::Config) -> TestServer {
+pub async fn start_router(config: Config) -> TestServer {
     TestServer::start_with(TempDir::new().unwrap(), config).await
 }
 
@@ -116,25 +118,24 @@ impl Fleet {
 
     /// Waits until the copies of every node have the newest version of a table.
     pub async fn settled(&self, table: &str) {
-        let at = |app: &App| {
-            let router = app.router().expect("a node has data");
-            let name = lancegate::domain::TableName::parse(table).unwrap();
-            let versions: Vec<_> = router
-                .connections()
-                .map(|c| c.catalog().version(&name))
-                .collect();
-            versions
-        };
-        wait_until("settled", || {
-            let newest = at(&self.nodes[0])[0];
-            newest.is_some()
-                && self
-                    .nodes
-                    .iter()
-                    .all(|n| at(n).iter().all(|v| *v == newest))
-        })
-        .await;
+        copied(&self.nodes, table).await;
     }
+}
+
+/// Waits until the copies of these nodes have the newest version of a table, by the
+/// primary as the first of them knows it.
+pub async fn copied(nodes: &[App], table: &str) {
+    let name = TableName::parse(table).unwrap();
+    let at = |app: &App| {
+        let router = app.router().expect("a node has data");
+        let versions = router.connections().map(|c| c.catalog().version(&name));
+        versions.collect::<Vec<_>>()
+    };
+    wait_until("settled", || {
+        let newest = at(&nodes[0])[0];
+        newest.is_some() && nodes.iter().all(|n| at(n).iter().all(|v| *v == newest))
+    })
+    .await;
 }
 
 /// Waits until so many connections of a router are up.

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// `interactive`, which is the default, or `batch`.
-const PRIORITY: &str = "x-lancegate-priority";
+pub const PRIORITY: &str = "x-lancegate-priority";
 
 /// The kind of a method and, where its time tells of the machine's load, its
 /// number among those. What writes, streams, or works on whole tables lasts: its

@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use h2::{RecvStream, client::SendRequest};
 use http::{HeaderMap, Request};
 use prost::Message;
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -51,7 +51,14 @@ impl Answer {
 
 impl Client {
     pub(super) async fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).await.unwrap();
+        Self::connect_from(1, address).await
+    }
+
+    /// From 127.0.0.`host`: all of them are of this machine.
+    pub(super) async fn connect_from(host: u8, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, host], 0).into()).unwrap();
+        let socket = socket.connect(address).await.unwrap();
         socket.set_nodelay(true).unwrap();
         let (send, connection) = h2::client::handshake(socket).await.unwrap();
         tokio::spawn(connection);

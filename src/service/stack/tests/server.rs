@@ -18,9 +18,10 @@ use tonic::{Request, Response, Status, codec::CompressionEncoding, transport::Se
 
 use super::super::{Deadline, Door, RequestFacts, stack};
 use crate::{
-    config::{self, Admission, Limits, Live, Sources},
+    admission,
+    config::{self, Admission, Limits, Live, Quotas, Sources},
     domain::{
-        Role,
+        Error, Role,
         view::{Detour, Lag, Policy, Route, Served},
     },
     proto::v1::{
@@ -31,6 +32,8 @@ use crate::{
         search_service_server::{SearchService, SearchServiceServer},
     },
     service::health::HealthReporter,
+    telemetry::audit::AuditLog,
+    wire::status::status,
 };
 
 /// Largest request of the test server.
@@ -86,6 +89,10 @@ pub(super) fn limits(max_concurrent_requests: usize, max_deadline: Duration) -> 
         max_page_size: 1,
         max_filter_bytes: 1,
         max_filter_depth: 1,
+        max_filter_terms: 1_000,
+        max_filter_list: 10_000,
+        max_pattern_bytes: 1_000,
+        max_query_memory: 1 << 30,
         max_import_bytes: 1,
     }
 }
@@ -122,6 +129,21 @@ pub(super) async fn start_with(limits: Limits) -> Running {
 
 /// The same, with these settings of the gate.
 pub(super) async fn start_admitting(limits: Limits, admission: Admission) -> Running {
+    start_guarded(limits, admission, no_quotas(), AuditLog::nowhere()).await
+}
+
+/// Nothing is bounded for anybody.
+pub(super) fn no_quotas() -> Quotas {
+    config::load(Sources::default()).unwrap().quotas
+}
+
+/// The same, with quotas and an audit log.
+pub(super) async fn start_guarded(
+    limits: Limits,
+    admission: Admission,
+    quotas: Quotas,
+    audit: AuditLog,
+) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let working = Arc::new(AtomicUsize::new(0));
@@ -136,7 +158,13 @@ pub(super) async fn start_admitting(limits: Limits, admission: Admission) -> Run
     .accept_compressed(CompressionEncoding::Gzip);
     let door = Door::new(&admission, limits.max_concurrent_requests);
     let server = Server::builder()
-        .layer(stack(&live(limits), Arc::clone(&door)))
+        .layer(stack(
+            &live(limits),
+            Arc::clone(&door),
+            None,
+            admission::Quotas::new(quotas),
+            audit,
+        ))
         .add_service(service)
         .add_service(health.service())
         .serve_with_incoming(TcpListenerStream::new(listener));
@@ -202,6 +230,7 @@ impl Obedient {
             }
             "panic" => panic!("ordered"),
             "refuse" => Err(Status::failed_precondition("ordered")),
+            "deny" => Err(status(&Error::Denied("ordered".into()))),
             other => panic!("no such order: {other}"),
         }
     }

@@ -19,7 +19,6 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Sleep, sleep},
 };
-use tonic::transport::server::Connected;
 
 /// For how long a client may take to close. Those that speak HTTP/2 do it as
 /// soon as they have read the GOAWAY and their last answer.
@@ -38,14 +37,6 @@ impl<S> Lingering<S> {
             stream,
             patience: None,
         }
-    }
-}
-
-impl<S: Connected> Connected for Lingering<S> {
-    type ConnectInfo = S::ConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
     }
 }
 

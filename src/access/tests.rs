@@ -1,0 +1,4 @@
+//! The decisions, without a server: bindings, names, claims, keys and tokens.
+
+mod decisions;
+mod tokens;

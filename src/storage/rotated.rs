@@ -1,0 +1,194 @@
+//! Options that are in files, read again while the server runs: whoever rotates a
+//! key replaces the file, and nothing is restarted.
+//!
+//! LanceDB opens stores itself, with options as text. So the files are named in an
+//! option of our own, and the registry that opens the stores of a session has, for
+//! each kind of store, what looks for that option and puts in its place Lance's own
+//! way to ask for credentials again and again.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use lance_io::object_store::{
+    ObjectStore, ObjectStoreParams, ObjectStoreProvider, StorageOptionsAccessor,
+    StorageOptionsProvider,
+};
+use lancedb::ObjectStoreRegistry;
+use object_store::path::Path;
+use secrecy::ExposeSecret;
+use url::Url;
+
+use crate::config::{Location, read_secret};
+
+/// The option that names the files of others: a JSON object.
+const FILES: &str = "lancegate.option_files";
+
+/// For how long what was read counts.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// Kinds of stores whose credentials Lance can ask for again.
+const SCHEMES: [&str; 4] = ["s3", "s3+ddb", "gs", "az"];
+
+/// The options of a location as LanceDB is given them.
+pub(super) fn options(location: &Location) -> HashMap<String, String> {
+    let mut options: HashMap<String, String> = location
+        .storage_options
+        .iter()
+        .map(|(key, value)| (key.clone(), value.expose_secret().to_owned()))
+        .collect();
+    if !location.option_files.is_empty()
+        && !location.is_local()
+        && let Ok(files) = serde_json::to_string(&location.option_files)
+    {
+        options.insert(FILES.to_owned(), files);
+    }
+    options
+}
+
+/// A registry that reads files again.
+pub(super) fn registry() -> ObjectStoreRegistry {
+    let registry = ObjectStoreRegistry::default();
+    for scheme in SCHEMES {
+        if let Some(inner) = registry.get_provider(scheme) {
+            registry.insert(scheme, Arc::new(Rereading { inner }));
+        }
+    }
+    registry
+}
+
+/// Opens stores of one kind.
+#[derive(Debug)]
+struct Rereading {
+    inner: Arc<dyn ObjectStoreProvider>,
+}
+
+#[async_trait::async_trait]
+impl ObjectStoreProvider for Rereading {
+    async fn new_store(
+        &self,
+        base_path: Url,
+        params: &ObjectStoreParams,
+    ) -> lance::Result<ObjectStore> {
+        let options = params.storage_options().cloned().unwrap_or_default();
+        let Some(files) = Files::named_in(options) else {
+            return self.inner.new_store(base_path, params).await;
+        };
+        let accessor =
+            StorageOptionsAccessor::with_initial_and_provider(files.read(), Arc::new(files));
+        let params = ObjectStoreParams {
+            storage_options_accessor: Some(Arc::new(accessor)),
+            ..params.clone()
+        };
+        self.inner.new_store(base_path, &params).await
+    }
+
+    fn extract_path(&self, url: &Url) -> lance::Result<Path> {
+        self.inner.extract_path(url)
+    }
+
+    fn calculate_object_store_prefix(
+        &self,
+        url: &Url,
+        options: Option<&HashMap<String, String>>,
+    ) -> lance::Result<String> {
+        self.inner.calculate_object_store_prefix(url, options)
+    }
+}
+
+/// Options, some of which are in files.
+struct Files {
+    options: HashMap<String, String>,
+    files: HashMap<String, PathBuf>,
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Files")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Files {
+    fn named_in(mut options: HashMap<String, String>) -> Option<Self> {
+        let files = options.remove(FILES)?;
+        let files = serde_json::from_str(&files).ok()?;
+        // Credentials are looked for under their names in lower case.
+        let lower = options
+            .into_iter()
+            .map(|(k, v)| (k.to_ascii_lowercase(), v));
+        Some(Self {
+            options: lower.collect(),
+            files,
+        })
+    }
+
+    /// What counts from now on. A file that cannot be read, or is empty, because it
+    /// is being written, leaves its option as it was at the start.
+    fn read(&self) -> HashMap<String, String> {
+        let mut options = self.options.clone();
+        for (key, file) in &self.files {
+            match read_secret(file) {
+                Ok(value) => {
+                    let value = value.expose_secret().to_owned();
+                    options.insert(key.to_ascii_lowercase(), value);
+                }
+                Err(problem) => {
+                    tracing::warn!(option = %key, %problem, "a file of storage_options was not read again");
+                }
+            }
+        }
+        let until = SystemTime::now() + FRESH;
+        let until = until.duration_since(SystemTime::UNIX_EPOCH);
+        let until = until.unwrap_or_default().as_millis();
+        options.insert("expires_at_millis".into(), until.to_string());
+        options.insert("refresh_offset_millis".into(), "0".into());
+        options
+    }
+}
+
+#[async_trait::async_trait]
+impl StorageOptionsProvider for Files {
+    async fn fetch_storage_options(&self) -> lance::Result<Option<HashMap<String, String>>> {
+        // A few bytes, once in `FRESH`.
+        Ok(Some(self.read()))
+    }
+
+    fn provider_id(&self) -> String {
+        let mut files: Vec<_> = self.files.iter().collect();
+        files.sort();
+        format!("lancegate files {files:?}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_replaced_file_counts_and_a_broken_one_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        std::fs::write(&file, "first\n").unwrap();
+        let named = serde_json::json!({ "aws_secret_access_key": file }).to_string();
+        let files = Files::named_in(HashMap::from([
+            (FILES.to_owned(), named),
+            ("AWS_Region".to_owned(), "r".to_owned()),
+            ("aws_secret_access_key".to_owned(), "first".to_owned()),
+        ]))
+        .unwrap();
+        let found = async || files.fetch_storage_options().await.unwrap().unwrap();
+        assert_eq!(found().await["aws_secret_access_key"], "first");
+        assert_eq!(found().await["aws_region"], "r");
+        std::fs::write(&file, "second").unwrap();
+        assert_eq!(found().await["aws_secret_access_key"], "second");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(found().await["aws_secret_access_key"], "first");
+        assert!(!format!("{files:?}").contains("first"));
+    }
+}

@@ -1,0 +1,90 @@
+//! Whom a certificate names, and until when it is good.
+
+use rustls::pki_types::CertificateDer;
+use x509_parser::{
+    certificate::X509Certificate,
+    extensions::GeneralName,
+    prelude::{FromDer, ParsedExtension},
+};
+
+use crate::domain::PeerCertificate;
+
+/// Longest name that is taken: it is written to logs.
+const MAX_SUBJECT: usize = 1024;
+
+/// Whom a verified certificate names: its first URI, else its first DNS name, else
+/// its common name. The order is that of what is least ambiguous.
+pub(super) fn peer(certificate: &CertificateDer<'_>) -> PeerCertificate {
+    let subject = X509Certificate::from_der(certificate)
+        .ok()
+        .and_then(|(_, parsed)| subject(&parsed))
+        .filter(|name| name.len() <= MAX_SUBJECT && !name.chars().any(char::is_control));
+    PeerCertificate {
+        subject: subject.unwrap_or_default().into(),
+    }
+}
+
+fn subject(certificate: &X509Certificate<'_>) -> Option<String> {
+    let names = certificate
+        .extensions()
+        .iter()
+        .filter_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
+            _ => None,
+        })
+        .flatten();
+    let mut dns = None;
+    for name in names {
+        match name {
+            GeneralName::URI(uri) => return Some((*uri).to_owned()),
+            GeneralName::DNSName(name) if dns.is_none() => dns = Some((*name).to_owned()),
+            _ => {}
+        }
+    }
+    dns.or_else(|| {
+        let mut names = certificate.subject().iter_common_name();
+        let name = names.next()?.as_str().ok()?;
+        Some(name.to_owned())
+    })
+}
+
+/// Seconds since 1970.
+pub(super) fn not_after(certificate: &CertificateDer<'static>) -> Option<i64> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.validity().not_after.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType};
+
+    use super::*;
+
+    fn named(common: &str, dns: &[&str], uris: &[&str]) -> PeerCertificate {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, common);
+        let dns = dns
+            .iter()
+            .map(|n| SanType::DnsName((*n).try_into().unwrap()));
+        let uris = uris.iter().map(|n| SanType::URI((*n).try_into().unwrap()));
+        params.subject_alt_names = dns.chain(uris).collect();
+        let key = KeyPair::generate().unwrap();
+        peer(params.self_signed(&key).unwrap().der())
+    }
+
+    #[test]
+    fn a_uri_goes_before_a_dns_name_and_that_before_the_common_name() {
+        let uris = ["spiffe://example/ns/a/sa/b", "https://other"];
+        let all = named("common", &["a.example", "b.example"], &uris);
+        assert_eq!(&*all.subject, "spiffe://example/ns/a/sa/b");
+        let dns = named("common", &["a.example", "b.example"], &[]);
+        assert_eq!(&*dns.subject, "a.example");
+        assert_eq!(&*named("common", &[], &[]).subject, "common");
+    }
+
+    #[test]
+    fn what_would_break_a_line_of_a_log_is_no_name() {
+        assert_eq!(&*named("two\nlines", &[], &[]).subject, "");
+        assert_eq!(&*peer(&CertificateDer::from(vec![1, 2, 3])).subject, "");
+    }
+}

@@ -1,0 +1,115 @@
+# shellcheck shell=bash
+# only when named
+# at most 600 s
+# What is said of stores in options and the environment: credentials that are wrong,
+# rotated, or got for a web identity token, and server-side encryption.
+source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+source "$ROOT/tests/external/stores.sh"
+
+# probe FILE: what check-config says of a configuration, and its exit code.
+probe() {
+    local status=0
+    "${CLEAN_ENV[@]}" -u LANCEGATE_TEST_STORE -u LANCEGATE_TEST_STORE_OPTIONS "$LANCEGATE_BIN" \
+        check-config --probe --config "$1" >"$DATA/said" 2>&1 || status=$?
+    echo "$status"
+}
+
+# says WANTED TEXT: the exit code and a part of what was said.
+says() {
+    expect "exit code" "$1" "$(probe "$DATA/lancegate.toml")"
+    grep -qF "$2" "$DATA/said" || fail "'$2' is not in: $(cat "$DATA/said")"
+    echo "it says: $(grep -F "$2" "$DATA/said" | head -n 1 | cut -c1-200)"
+}
+
+configure() {
+    printf '[primary]\nuri = "s3://lancegate/options"\n[primary.storage_options]\nallow_http = "true"\naws_region = "us-east-1"\n' >"$DATA/lancegate.toml"
+    printf '%s\n' "aws_endpoint = \"$URL\"" "$@" >>"$DATA/lancegate.toml"
+}
+
+# ---- SeaweedFS knows its keys.
+start_seaweedfs
+URL="$AWS_ENDPOINT_URL"
+unset "${!AWS_@}"
+# Nobody answers there: the machine may be one of a cloud.
+export AWS_EC2_METADATA_DISABLED=true
+
+configure 'aws_access_key_id = "testkey"' 'aws_secret_access_key = "wrong-secret-value"'
+says 1 "the secret key is wrong"
+grep -q wrong-secret-value "$DATA/said" && fail "the secret is told"
+configure 'aws_access_key_id = "nobody"' 'aws_secret_access_key = "testsecret"'
+says 1 "the store does not know this key id"
+configure
+says 1 "no credentials were found"
+
+# A key that is rotated while the server runs: wrong for a while, then right again.
+echo testsecret >"$DATA/secret"
+configure 'aws_access_key_id = "testkey"' "aws_secret_access_key_file = \"$DATA/secret\""
+says 0 "can let only one of many writers win"
+replace() { echo "$1" >"$DATA/secret.new" && mv "$DATA/secret.new" "$DATA/secret"; }
+export LANCEGATE_CONFIG="$DATA/lancegate.toml" LANCEGATE_HEALTH__PROBE_INTERVAL=500ms
+read -ra ports <<<"$(free_ports)"
+GRPC="127.0.0.1:${ports[0]}"
+"${CLEAN_ENV[@]}" -u LANCEGATE_TEST_STORE -u LANCEGATE_TEST_STORE_OPTIONS "$LANCEGATE_BIN" serve \
+    --grpc-address "$GRPC" --http-address "127.0.0.1:${ports[1]}" >>"$LOG" 2>&1 &
+SERVER=$!
+unset LANCEGATE_CONFIG LANCEGATE_HEALTH__PROBE_INTERVAL
+wait_until 60 healthy || fail "the server was not SERVING within 60 s"
+replace wrong-secret-value
+unhealthy() { ! healthy; }
+wait_until 60 unhealthy || fail "the wrong key was not read within 60 s"
+replace testsecret
+wait_until 60 healthy || fail "the right key was not read again within 60 s"
+grep -q wrong-secret-value "$LOG" && fail "the secret is in the log"
+stop_server
+echo "a rotated key is read while the server runs"
+stop_store
+
+# ---- moto has an STS, and says how objects are encrypted.
+start_moto
+URL="$AWS_ENDPOINT_URL"
+unset "${!AWS_@}"
+export AWS_EC2_METADATA_DISABLED=true
+configure
+says 1 "no credentials were found"
+echo "a token of the pod" >"$DATA/token"
+export AWS_WEB_IDENTITY_TOKEN_FILE="$DATA/token" AWS_ROLE_ARN=arn:aws:iam::123456789012:role/lancegate \
+    AWS_ENDPOINT_URL_STS="$URL" AWS_REGION=us-east-1
+says 0 "can delete"
+grep -q 'POST / HTTP' "$DATA/moto.log" || fail "moto's STS was not asked"
+echo "credentials for a web identity token"
+unset "${!AWS_@}"
+
+configure 'aws_access_key_id = "testkey"' 'aws_secret_access_key = "testsecret"' \
+    'aws_web_identity_token_file = "/var/run/token"'
+expect "exit code" 78 "$(probe "$DATA/lancegate.toml")"
+grep -q 'AWS_WEB_IDENTITY_TOKEN_FILE' "$DATA/said" || fail "$(cat "$DATA/said")"
+
+# encryption ALGORITHM OPTION...: what moto says of an object of the server.
+encryption() {
+    local wanted="$1"
+    shift
+    configure 'aws_access_key_id = "testkey"' 'aws_secret_access_key = "testsecret"' "$@"
+    # Each time another place, whose identity is written anew.
+    sed -i "s|lancegate/options|lancegate/${wanted//:/-}|" "$DATA/lancegate.toml"
+    read -ra ports <<<"$(free_ports)"
+    GRPC="127.0.0.1:${ports[0]}"
+    "${CLEAN_ENV[@]}" -u LANCEGATE_TEST_STORE -u LANCEGATE_TEST_STORE_OPTIONS "$LANCEGATE_BIN" serve \
+        --config "$DATA/lancegate.toml" --grpc-address "$GRPC" --http-address "127.0.0.1:${ports[1]}" >>"$LOG" 2>&1 &
+    SERVER=$!
+    wait_until 60 healthy || fail "the server was not SERVING within 60 s"
+    "$STORES_VENV/bin/python" - "$URL" "${wanted//:/-}/_lancegate/id" "$wanted" <<'PY'
+import sys
+import boto3
+
+url, key, wanted = sys.argv[1:]
+s3 = boto3.client("s3", endpoint_url=url, region_name="us-east-1",
+                  aws_access_key_id="testkey", aws_secret_access_key="testsecret")
+found = s3.head_object(Bucket="lancegate", Key=key)
+assert found["ServerSideEncryption"] == wanted, found
+print(wanted, found.get("SSEKMSKeyId", ""))
+PY
+    stop_server
+}
+encryption AES256 'aws_server_side_encryption = "AES256"'
+encryption aws:kms 'aws_server_side_encryption = "aws:kms"' 'aws_sse_kms_key_id = "1234abcd-12ab-34cd-56ef-1234567890ab"'
+stop_store

@@ -1,0 +1,75 @@
+# shellcheck shell=bash
+# only when named
+# at most 1500 s
+# The suite's own tests on object stores: those that need no local folder, on each
+# store. By default a core of them; all of them with STORES_FULL=1. What is not run
+# on stores is in tests/external/stores/local_only.txt, with the reason. ONLY_STORES names
+# some of the stores.
+source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+source "$ROOT/tests/external/stores.sh"
+
+CORE=(round_trip:: writes:: replication:: retention:: crossing:: two_routers:: probing::)
+ALL_STORES="moto moto_dynamodb azurite gcs seaweedfs"
+
+IT="${LANCEGATE_IT_BIN:-$(cargo test --quiet --test it --no-run --message-format=json |
+    jq -r 'select(.executable? and .target.name == "it") | .executable')}"
+[ -x "$IT" ] || fail "the tests are not built"
+"$IT" --list >"$DATA/list"
+
+# Names of tests that stay on local folders, as arguments. One that is no test is a
+# fault of the list.
+skipped=()
+while IFS=$'\t' read -r name reason; do
+    case "$name" in '' | '#'*) continue ;; esac
+    [ -n "$reason" ] || fail "$name has no reason"
+    grep -q "^$name" "$DATA/list" || fail "there is no test $name"
+    skipped+=(--skip "$name")
+done <"$ROOT/tests/external/stores/local_only.txt"
+
+# run STORE NAME FILTER...: the tests of these names.
+run() {
+    local store="$1" what="$2" began=$SECONDS status=0
+    shift 2
+    LANCEGATE_TEST_RUNS="${LANCEGATE_TEST_RUNS:-20}" \
+        "$IT" --test-threads=3 "${skipped[@]}" "$@" >"$DATA/$store-$what" 2>&1 || status=$?
+    grep '^test result' "$DATA/$store-$what" | sed "s/^test result/$store, $what/; s/finished.*/$((SECONDS - began)) s/"
+    # What the tests have measured.
+    grep -hE 'inserts of|amplification|attempts to insert' "$DATA/$store-$what" | sed "s/^/$store: /" || true
+    if [ "$status" -ne 0 ]; then
+        tail -n 200 "$DATA/$store-$what" >&2
+        fail "$store: $what"
+    fi
+    grep -qE '^test result: ok\. [1-9]' "$DATA/$store-$what" || fail "$store: $what ran no test"
+}
+
+for store in ${ONLY_STORES:-$ALL_STORES}; do
+    "start_$store"
+    if [ "${STORES_FULL:-}" = 1 ]; then
+        run "$store" everything
+    else
+        run "$store" core "${CORE[@]}"
+    fi
+    case "$store" in
+    moto | gcs | seaweedfs) run "$store" faults --ignored faulty:: probing:: --nocapture ;;
+    esac
+    stop_store
+done
+
+# From one kind of store to another: the one that is started last stays, as the other.
+across() {
+    local first="$1" second="$2" keep_pid other options
+    case " ${ONLY_STORES:-$ALL_STORES} " in *" $first "*) ;; *) return 0 ;; esac
+    case " ${ONLY_STORES:-$ALL_STORES} " in *" $second "*) ;; *) return 0 ;; esac
+    "start_$second"
+    other="$LANCEGATE_TEST_STORE" options="$LANCEGATE_TEST_STORE_OPTIONS" keep_pid="$STORE_PID"
+    export LANCEGATE_TEST_OTHER_STORE="$other" LANCEGATE_TEST_OTHER_STORE_OPTIONS="$options"
+    "start_$first"
+    run "$first-to-$second" crossing crossing::
+    stop_store
+    kill "$keep_pid"
+    unset LANCEGATE_TEST_OTHER_STORE LANCEGATE_TEST_OTHER_STORE_OPTIONS
+}
+across moto azurite
+across moto gcs
+across gcs azurite
+across moto seaweedfs

@@ -1,0 +1,168 @@
+# shellcheck shell=bash
+# Object stores to test with, on loopback ports of their own. Sourced after lib.sh.
+# start_STORE sets STORE_PID and exports LANCEGATE_TEST_STORE and its options, and
+# what opens LanceDB beside the servers: see tests/it/place.rs.
+
+SEAWEEDFS=github.com/seaweedfs/seaweedfs/weed@v0.0.0-20261109003541-7506e5f91cd6
+AZURITE=azurite@3.37.0
+STORES_VENV="$CACHE/stores-venv"
+STORES="$ROOT/tests/external/stores"
+AZURITE_FOLDER="$CACHE/$AZURITE"
+
+# What each store is made from. All that is built is built once.
+need_moto() { need_venv "$STORES_VENV" "$STORES/requirements.txt"; }
+
+need_seaweedfs() {
+    local folder
+    [ "$(cat "$GO_BIN/.weed" 2>/dev/null)" = "$SEAWEEDFS" ] && [ -x "$GO_BIN/weed" ] && return 0
+    say "building SeaweedFS from its Go module: it takes several minutes"
+    folder="$(mktemp -d)"
+    (cd "$folder" && go mod init tool &&
+        go mod edit -require="github.com/seaweedfs/seaweedfs@${SEAWEEDFS#*@}" &&
+        go build -mod=mod -o "$GO_BIN/weed" "${SEAWEEDFS%@*}") || die "building SeaweedFS failed"
+    rm -rf "$folder"
+    echo "$SEAWEEDFS" >"$GO_BIN/.weed"
+}
+
+need_gcs() {
+    local wanted
+    wanted="$(cat "$ROOT"/tests/external/gcs/* | sha256sum)"
+    [ "$(cat "$GO_BIN/.gcs" 2>/dev/null)" = "$wanted" ] && [ -x "$GO_BIN/gcs" ] && return 0
+    say "building a Google Cloud Storage on fake-gcs-server"
+    (cd "$ROOT/tests/external/gcs" && go vet . && go build -o "$GO_BIN/gcs" .) || die "building it failed"
+    echo "$wanted" >"$GO_BIN/.gcs"
+}
+
+need_azurite() {
+    [ -x "$AZURITE_FOLDER/node_modules/.bin/azurite-blob" ] && return 0
+    have npm || die "npm is missing: install Node.js 20 or newer"
+    say "installing Azurite"
+    rm -rf "$AZURITE_FOLDER"
+    mkdir -p "$AZURITE_FOLDER"
+    npm install --silent --no-audit --no-fund --prefix "$AZURITE_FOLDER" "$AZURITE" ||
+        die "npm install $AZURITE failed"
+}
+
+prepare() { "$STORES_VENV/bin/python" "$STORES/prepare.py" "$@" || fail "the store cannot be used"; }
+
+# the_store URI OPTIONS: what the tests are told.
+the_store() {
+    export LANCEGATE_TEST_STORE="$1" LANCEGATE_TEST_STORE_OPTIONS="$2"
+}
+
+s3_environment() {
+    export AWS_ENDPOINT_URL="$1" AWS_ALLOW_HTTP=true AWS_REGION=us-east-1 \
+        AWS_ACCESS_KEY_ID=testkey AWS_SECRET_ACCESS_KEY=testsecret
+}
+
+s3_options() {
+    printf '{"aws_endpoint":"%s","allow_http":"true","aws_region":"us-east-1","aws_access_key_id":"testkey","aws_secret_access_key":"testsecret"}' "$1"
+}
+
+a_port() {
+    local ports
+    read -ra ports <<<"$(free_ports)"
+    echo "${ports[0]}"
+}
+
+# moto: S3 and DynamoDB in Python.
+start_moto() {
+    local url
+    need_moto
+    url="http://127.0.0.1:$(a_port)"
+    "$STORES_VENV/bin/moto_server" -H 127.0.0.1 -p "${url##*:}" >"$DATA/moto.log" 2>&1 &
+    STORE_PID=$!
+    prepare s3 "$url"
+    s3_environment "$url"
+    the_store s3://lancegate/run "$(s3_options "$url")"
+}
+
+# The same, with versions committed by DynamoDB.
+start_moto_dynamodb() {
+    start_moto
+    prepare dynamodb "$AWS_ENDPOINT_URL"
+    export DYNAMODB_ENDPOINT="$AWS_ENDPOINT_URL"
+    the_store "s3+ddb://lancegate/run?ddbTableName=commits" "$(
+        printf '%s,"dynamodb_endpoint":"%s"}' "$(s3_options "$AWS_ENDPOINT_URL" | sed 's/}$//')" "$AWS_ENDPOINT_URL"
+    )"
+}
+
+# Four free ports, each with the one 10000 above it, where SeaweedFS has its gRPC.
+ports_with_a_twin() {
+    "$PYTHON" - <<'PY'
+import random
+import socket
+
+ports = []
+while len(ports) < 4:
+    port = random.randint(12000, 19000)
+    try:
+        with socket.socket() as a, socket.socket() as b:
+            a.bind(("127.0.0.1", port))
+            b.bind(("127.0.0.1", port + 10000))
+    except OSError:
+        continue
+    if port not in ports:
+        ports.append(port)
+print(*ports)
+PY
+}
+
+# SeaweedFS: an S3 store that people run, on disk, several servers in one process.
+start_seaweedfs() {
+    local url ports
+    need_seaweedfs
+    need_moto
+    read -ra ports <<<"$(ports_with_a_twin)"
+    url="http://127.0.0.1:${ports[3]}"
+    mkdir -p "$DATA/weed"
+    cat >"$DATA/weed.json" <<'JSON'
+{"identities": [{"name": "tests", "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+  "credentials": [{"accessKey": "testkey", "secretKey": "testsecret"}]}]}
+JSON
+    "$GO_BIN/weed" -v=0 server -ip=127.0.0.1 -ip.bind=127.0.0.1 -dir="$DATA/weed" \
+        -master.port="${ports[0]}" -volume.port="${ports[1]}" -filer -filer.port="${ports[2]}" \
+        -volume.max=50 -master.volumeSizeLimitMB=64 -s3 -s3.port="${ports[3]}" \
+        -s3.config="$DATA/weed.json" >"$DATA/weed.log" 2>&1 &
+    STORE_PID=$!
+    prepare s3 "$url"
+    s3_environment "$url"
+    the_store s3://lancegate/run "$(s3_options "$url")"
+}
+
+# Azurite: Microsoft's emulator of Azure Blob Storage.
+start_azurite() {
+    local port
+    need_azurite
+    need_moto
+    port="$(a_port)"
+    "$AZURITE_FOLDER/node_modules/.bin/azurite-blob" --silent --disableTelemetry --inMemoryPersistence \
+        --skipApiVersionCheck --blobHost 127.0.0.1 --blobPort "$port" >"$DATA/azurite.log" 2>&1 &
+    STORE_PID=$!
+    prepare azure "http://127.0.0.1:$port"
+    export AZURITE_BLOB_STORAGE_URL="http://127.0.0.1:$port" AZURE_STORAGE_USE_EMULATOR=true \
+        AZURE_STORAGE_ACCOUNT_NAME=devstoreaccount1
+    the_store az://lancegate/run '{"azure_storage_use_emulator":"true","azure_storage_account_name":"devstoreaccount1"}'
+}
+
+# A Google Cloud Storage: tests/external/gcs.
+start_gcs() {
+    local url
+    need_gcs
+    url="http://127.0.0.1:$(a_port)"
+    "$GO_BIN/gcs" "${url#http://}" lancegate >"$DATA/gcs.log" 2>&1 &
+    STORE_PID=$!
+    export GOOGLE_BASE_URL="$url" GOOGLE_SKIP_SIGNATURE=true GOOGLE_ALLOW_HTTP=true
+    listens() { curl --silent --output /dev/null "$url/lancegate"; }
+    wait_until 30 listens || fail "the store does not listen"
+    the_store gs://lancegate/run "$(
+        printf '{"google_base_url":"%s","google_skip_signature":"true","allow_http":"true"}' "$url"
+    )"
+}
+
+stop_store() {
+    kill "$STORE_PID" 2>/dev/null || true
+    wait "$STORE_PID" 2>/dev/null || true
+    unset LANCEGATE_TEST_STORE LANCEGATE_TEST_STORE_OPTIONS DYNAMODB_ENDPOINT \
+        "${!AWS_@}" "${!AZURE_@}" "${!AZURITE_BLOB_@}" "${!GOOGLE_@}"
+}

@@ -1,0 +1,105 @@
+//! Little that becomes much: compressed messages, lengths that are not true, frames
+//! that are too large.
+
+use std::time::Duration;
+
+use lancegate::proto::v1::{InsertRequest, Rows, rows, write_service_client::WriteServiceClient};
+use tokio::{io::AsyncWriteExt, time::timeout};
+use tonic::{
+    Code,
+    codec::CompressionEncoding,
+    transport::{Channel, Endpoint},
+};
+
+use super::{
+    besieged::{Besieged, from},
+    frames::{DATA, END_HEADERS, FRAME_SIZE_ERROR, HEADERS, call, connect, frame},
+};
+use crate::server::reason;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What each bomb becomes: far more than a message may have here.
+const BOMB: usize = 16 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_as_large_as_it_is_when_it_is_unpacked() {
+    let besieged = Besieged::start(&[("LANCEGATE_LIMITS__MAX_REQUEST_BYTES", "1MiB")]).await;
+    let memory = besieged.peak_memory();
+    let channel: Channel = Endpoint::from_shared(format!("http://{}", besieged.grpc))
+        .unwrap()
+        .local_address(Some([127, 0, 0, 2].into()))
+        .connect()
+        .await
+        .unwrap();
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
+        for _ in 0..4 {
+            let mut write = WriteServiceClient::new(channel.clone())
+                .max_encoding_message_size(usize::MAX)
+                .send_compressed(encoding);
+            let bomb = InsertRequest {
+                table: "t".into(),
+                rows: Some(Rows {
+                    format: Some(rows::Format::ArrowIpc(vec![0; BOMB].into())),
+                }),
+                ..Default::default()
+            };
+            let said = write.insert(bomb).await.unwrap_err();
+            assert_eq!(
+                said.code(),
+                Code::ResourceExhausted,
+                "{encoding:?}: {said:?}"
+            );
+            assert_eq!(reason(&said), "TOO_LARGE");
+        }
+    }
+    let grown = besieged.peak_memory().saturating_sub(memory);
+    println!("eight bombs of {BOMB} bytes: {grown} bytes more");
+    assert!(grown < 64 << 20, "{grown} bytes more");
+    besieged.relieved("decompression bombs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lengths_are_not_believed() {
+    let besieged = Besieged::start(&[]).await;
+    let memory = besieged.peak_memory();
+    // A message that says it has 4 GiB, by many at once. Nothing is set aside for it.
+    for host in 2..10 {
+        let stream = from(host, besieged.grpc).await.unwrap();
+        let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        for _ in 0..20 {
+            let request = http::Request::post("http://localhost/lancegate.v1.WriteService/Insert")
+                .header("content-type", "application/grpc")
+                .body(())
+                .unwrap();
+            let (answer, mut body) = client.send_request(request, false).unwrap();
+            let head = vec![0, 0xff, 0xff, 0xff, 0xff];
+            body.send_data(head.into(), false).unwrap();
+            let answer = timeout(PATIENCE, answer).await.expect("an answer").unwrap();
+            let status = answer.headers().get("grpc-status").unwrap();
+            assert_eq!(status, "8", "RESOURCE_EXHAUSTED");
+        }
+    }
+    let grown = besieged.peak_memory().saturating_sub(memory);
+    assert!(grown < 64 << 20, "{grown} bytes more");
+    besieged.relieved("untrue lengths").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_that_are_too_large_end_the_connection() {
+    let besieged = Besieged::start(&[]).await;
+    for host in 2..6 {
+        let (incoming, mut write) = connect(host, besieged.grpc).await;
+        let path = "/lancegate.v1.WriteService/Insert";
+        let headers = frame(HEADERS, END_HEADERS, 1, &call(path));
+        write.write_all(&headers).await.unwrap();
+        // 16 MiB less one byte, of which only the head comes.
+        let mut head = frame(DATA, 0, 1, &[]);
+        head[..3].copy_from_slice(&[0xff, 0xff, 0xff]);
+        write.write_all(&head).await.unwrap();
+        let code = timeout(PATIENCE, incoming.last_words()).await;
+        assert_eq!(code.expect("it is ended"), Some(FRAME_SIZE_ERROR));
+    }
+    besieged.relieved("frames that are too large").await;
+}

@@ -1,0 +1,161 @@
+//! Where the tests' servers have their data: folders of a temporary one, or, where
+//! `LANCEGATE_TEST_STORE` is a URI such as s3://bucket/run, prefixes below it. The
+//! options of the store are a JSON object in `LANCEGATE_TEST_STORE_OPTIONS`; what
+//! opens LanceDB beside the servers has them from the environment.
+//!
+//! A place is named by its path all the same: the prefix has the names of the
+//! temporary folder and of the place in it.
+
+use std::{collections::BTreeMap, env, path::Path, sync::Arc};
+
+use futures::StreamExt;
+use lance_io::object_store::{ObjectStore, ObjectStoreParams, StorageOptionsAccessor};
+use object_store::{ObjectStore as _, ObjectStoreExt as _, path::Path as Key};
+
+fn store() -> Option<String> {
+    env::var("LANCEGATE_TEST_STORE").ok()
+}
+
+/// The options of the store.
+pub fn options() -> BTreeMap<String, String> {
+    options_in("LANCEGATE_TEST_STORE_OPTIONS")
+}
+
+fn options_in(variable: &str) -> BTreeMap<String, String> {
+    let text = env::var(variable).unwrap_or_else(|_| "{}".into());
+    serde_json::from_str(&text).expect("a JSON object of texts")
+}
+
+/// A place as LanceDB takes it.
+pub fn uri(path: &Path) -> String {
+    uri_at(store().as_deref(), path)
+}
+
+fn uri_at(store: Option<&str>, path: &Path) -> String {
+    let local = url::Url::from_file_path(path).expect("an absolute path");
+    let Some(store) = store else {
+        return local.into();
+    };
+    // Below the folder of temporary ones.
+    let root = url::Url::from_file_path(env::temp_dir()).expect("an absolute path");
+    let root = root.as_str().trim_end_matches('/');
+    let rest = local
+        .as_str()
+        .strip_prefix(root)
+        .expect("a temporary folder");
+    // s3+ddb has its table behind the path.
+    match store.split_once('?') {
+        Some((store, query)) => format!("{store}{rest}?{query}"),
+        None => format!("{store}{rest}"),
+    }
+}
+
+/// What a connection is told of a place, by the variables of its settings: those
+/// begin with `key`.
+pub fn variables(key: &str, path: &Path) -> Vec<(String, String)> {
+    match store() {
+        Some(store) if key.contains("REPLICAS") => {
+            variables_at(key, &of_a_copy(&store), options(), path)
+        }
+        Some(store) => variables_at(key, &store, options(), path),
+        // A path where it can be one: relative and odd ones are the users' as well.
+        None => vec![(format!("{key}__URI"), path.display().to_string())],
+    }
+}
+
+/// The same for a place on another store, of these options.
+pub fn variables_at(
+    key: &str,
+    store: &str,
+    options: BTreeMap<String, String>,
+    path: &Path,
+) -> Vec<(String, String)> {
+    let option = |(name, value): (String, String)| {
+        let name = name.to_ascii_uppercase();
+        (format!("{key}__STORAGE_OPTIONS__{name}"), value)
+    };
+    let mut variables = vec![(format!("{key}__URI"), uri_at(Some(store), path))];
+    variables.extend(options.into_iter().map(option));
+    variables
+}
+
+/// What a connection is told of a place on the other store, that of
+/// `LANCEGATE_TEST_OTHER_STORE`; of a folder where there is none.
+pub fn other_variables(key: &str, path: &Path) -> Vec<(String, String)> {
+    match env::var("LANCEGATE_TEST_OTHER_STORE") {
+        Ok(store) => {
+            let options = options_in("LANCEGATE_TEST_OTHER_STORE_OPTIONS");
+            variables_at(key, &store, options, path)
+        }
+        Err(_) => vec![(format!("{key}__URI"), path.display().to_string())],
+    }
+}
+
+/// A managed copy is not on s3+ddb, whose versions are in DynamoDB: it is on the
+/// same store without it.
+fn of_a_copy(store: &str) -> String {
+    let store = store.replacen("s3+ddb://", "s3://", 1);
+    store.split('?').next().unwrap_or_default().to_owned()
+}
+
+/// Every file below a place, or a folder of one, by its path from there.
+pub fn files(path: &Path) -> BTreeMap<String, u64> {
+    on_store(path, async |store, base| {
+        let mut listing = store.inner.list(Some(&base));
+        let mut found = BTreeMap::new();
+        while let Some(meta) = listing.next().await {
+            let meta = match meta {
+                Ok(meta) => meta,
+                // Deleted while its folder was listed.
+                Err(object_store::Error::NotFound { .. }) => continue,
+                Err(error) => panic!("{error}"),
+            };
+            let parts = meta.location.prefix_match(&base).expect("below it");
+            let parts: Vec<_> = parts.map(|part| part.as_ref().to_owned()).collect();
+            found.insert(parts.join("/"), meta.size);
+        }
+        found
+    })
+}
+
+/// The bytes of a file; `None` if it is not there.
+pub fn read(path: &Path) -> Option<Vec<u8>> {
+    on_store(path, async |store, key| match store.inner.get(&key).await {
+        Ok(found) => Some(found.bytes().await.unwrap().to_vec()),
+        Err(object_store::Error::NotFound { .. }) => None,
+        Err(error) => panic!("{error}"),
+    })
+}
+
+/// Writes a file.
+pub fn write(path: &Path, bytes: &[u8]) {
+    let bytes = bytes.to_vec();
+    on_store(path, async move |store, key| {
+        store.inner.put(&key, bytes.into()).await.unwrap();
+    });
+}
+
+/// Does something with the store that a path is on, and waits for it: on a thread of
+/// its own, so that it can be done from within a test's runtime.
+fn on_store<T: Send>(path: &Path, ask: impl AsyncFnOnce(Arc<ObjectStore>, Key) -> T + Send) -> T {
+    let params = ObjectStoreParams {
+        storage_options_accessor: store().map(|_| {
+            let options = options().into_iter().collect();
+            Arc::new(StorageOptionsAccessor::with_static_options(options))
+        }),
+        ..Default::default()
+    };
+    let uri = uri(path);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = { runtime }.enable_all().build().unwrap();
+            runtime.block_on(async {
+                let opened = ObjectStore::from_uri_and_params(Arc::default(), &uri, &params);
+                let (store, key) = opened.await.unwrap();
+                ask(store, key).await
+            })
+        });
+        asked.join().expect("an answer of the store")
+    })
+}
