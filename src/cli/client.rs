@@ -64,10 +64,8 @@ impl Way {
     /// What is wrong with the address, the flags or the files that they name.
     pub(super) fn to(address: &str, security: &Security) -> Result<Self, CliError> {
         let (endpoint, asks_for_tls) = endpoint(address)?;
-        let host = endpoint.uri().host().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
         Ok(Self {
-            tls: security.tls(host, asks_for_tls)?,
+            tls: security.tls(security::host_of(endpoint.uri()), asks_for_tls)?,
             shown: security.shown()?,
             endpoint,
         })

@@ -146,6 +146,12 @@ impl Security {
     }
 }
 
+/// The host of an address: one of IPv6 without its brackets.
+pub(super) fn host_of(uri: &Uri) -> &str {
+    let host = uri.host().unwrap_or_default();
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
 /// One HTTP/2 connection, within TLS where there is some.
 pub(super) async fn connect(
     endpoint: &Endpoint,
@@ -157,9 +163,8 @@ pub(super) async fn connect(
     let connector = tower::service_fn(move |uri: Uri| {
         let tls = tls.clone();
         async move {
-            let host = uri.host().unwrap_or_default();
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            let stream = TcpStream::connect((host, uri.port_u16().unwrap_or_default())).await?;
+            let port = uri.port_u16().unwrap_or_default();
+            let stream = TcpStream::connect((host_of(&uri), port)).await?;
             stream.set_nodelay(true)?;
             tls.connect(stream).await.map(TokioIo::new)
         }

@@ -67,19 +67,14 @@ impl pb::write_service_server::WriteService for Api {
             })
             .await
         };
-        answer(
-            &extensions,
-            &name,
-            noted(&extensions, outcome.await),
-            |done, served| {
-                Ok(pb::InsertResponse {
-                    num_inserted_rows: done.counts.inserted,
-                    version: done.version,
-                    served: Some(served),
-                    repeated: done.repeated,
-                })
-            },
-        )
+        answer_write(&extensions, &name, outcome.await, |done, served| {
+            Ok(pb::InsertResponse {
+                num_inserted_rows: done.counts.inserted,
+                version: done.version,
+                served: Some(served),
+                repeated: done.repeated,
+            })
+        })
     }
 
     async fn upsert(
@@ -122,21 +117,16 @@ impl pb::write_service_server::WriteService for Api {
             })
             .await
         };
-        answer(
-            &extensions,
-            &name,
-            noted(&extensions, outcome.await),
-            |done, served| {
-                Ok(pb::UpsertResponse {
-                    num_inserted_rows: done.counts.inserted,
-                    num_updated_rows: done.counts.updated,
-                    num_deleted_rows: done.counts.deleted,
-                    version: done.version,
-                    served: Some(served),
-                    repeated: done.repeated,
-                })
-            },
-        )
+        answer_write(&extensions, &name, outcome.await, |done, served| {
+            Ok(pb::UpsertResponse {
+                num_inserted_rows: done.counts.inserted,
+                num_updated_rows: done.counts.updated,
+                num_deleted_rows: done.counts.deleted,
+                version: done.version,
+                served: Some(served),
+                repeated: done.repeated,
+            })
+        })
     }
 
     async fn update(
@@ -176,19 +166,14 @@ impl pb::write_service_server::WriteService for Api {
             })
             .await
         };
-        answer(
-            &extensions,
-            &name,
-            noted(&extensions, outcome.await),
-            |done, served| {
-                Ok(pb::UpdateResponse {
-                    num_updated_rows: done.counts.updated,
-                    version: done.version,
-                    served: Some(served),
-                    repeated: done.repeated,
-                })
-            },
-        )
+        answer_write(&extensions, &name, outcome.await, |done, served| {
+            Ok(pb::UpdateResponse {
+                num_updated_rows: done.counts.updated,
+                version: done.version,
+                served: Some(served),
+                repeated: done.repeated,
+            })
+        })
     }
 
     async fn delete(
@@ -222,19 +207,14 @@ impl pb::write_service_server::WriteService for Api {
             })
             .await
         };
-        answer(
-            &extensions,
-            &name,
-            noted(&extensions, outcome.await),
-            |done, served| {
-                Ok(pb::DeleteResponse {
-                    num_deleted_rows: done.counts.deleted,
-                    version: done.version,
-                    served: Some(served),
-                    repeated: done.repeated,
-                })
-            },
-        )
+        answer_write(&extensions, &name, outcome.await, |done, served| {
+            Ok(pb::DeleteResponse {
+                num_deleted_rows: done.counts.deleted,
+                version: done.version,
+                served: Some(served),
+                repeated: done.repeated,
+            })
+        })
     }
 
     async fn import(
@@ -248,19 +228,14 @@ impl pb::write_service_server::WriteService for Api {
         } = request.into();
         let mut name = String::new();
         let outcome = self.import_rows(stream, &extensions, &mut name).await;
-        answer(
-            &extensions,
-            &name,
-            noted(&extensions, outcome),
-            |done, served| {
-                Ok(pb::ImportResponse {
-                    num_inserted_rows: done.counts.inserted,
-                    version: done.version,
-                    served: Some(served),
-                    repeated: done.repeated,
-                })
-            },
-        )
+        answer_write(&extensions, &name, outcome, |done, served| {
+            Ok(pb::ImportResponse {
+                num_inserted_rows: done.counts.inserted,
+                version: done.version,
+                served: Some(served),
+                repeated: done.repeated,
+            })
+        })
     }
 }
 
@@ -284,12 +259,17 @@ fn at((done, served): (Done, Served)) -> (Done, Served) {
     (done, Served { version, ..served })
 }
 
-/// The same, noted for the audit log.
-fn noted(extensions: &Extensions, outcome: Result<(Done, Served)>) -> Result<(Done, Served)> {
+/// Answers a write, and notes for the audit log what it made.
+fn answer_write<M: prost::Message>(
+    extensions: &Extensions,
+    table: &str,
+    outcome: Result<(Done, Served)>,
+    build: impl FnOnce(Done, pb::Served) -> Result<M>,
+) -> std::result::Result<Response<M>, Status> {
     if let (Ok((done, _)), Some(facts)) = (&outcome, extensions.get::<RequestFacts>()) {
         facts.done(done);
     }
-    outcome
+    answer(extensions, table, outcome, build)
 }
 
 async fn decode_for(

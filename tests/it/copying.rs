@@ -11,16 +11,6 @@ use super::{
     server::{TestServer, settings, wait_until},
 };
 
-async fn insert(server: &mut TestServer, first: i64) {
-    let insert = InsertRequest {
-        request_id: String::new(),
-        table: "t".into(),
-        rows: Some(ipc(&small(first, 10))),
-        mode: 0,
-    };
-    server.write.insert(insert).await.unwrap();
-}
-
 fn tag(name: &str, version: u64) -> Option<Tag> {
     Some(Tag {
         name: name.into(),
@@ -76,7 +66,7 @@ async fn tags_follow_with_the_versions_that_they_name() {
     let mut server = server;
     server.table_of("t", ipc(&small(0, 10))).await;
     for i in 1..4 {
-        insert(&mut server, i * 10).await;
+        server.insert("t", i * 10, 10).await;
     }
     // The replica begins at version 4.
     let mut server = server.restart(1).await;
@@ -209,7 +199,7 @@ async fn an_external_copy_is_served_once_it_is_whole() {
     let replica = server.folder.path().join("replica-1/t.lance");
     copy_tree(&primary, &replica, &|_| true);
     server.settled().await;
-    insert(&mut server, 10).await;
+    server.insert("t", 10, 10).await;
     // The manifest before the data, as tools that copy in any order have it.
     copy_tree(&primary, &replica, &|path| {
         path.extension().is_some_and(|e| e == "manifest")
@@ -274,7 +264,7 @@ async fn a_shared_replica_reads_the_primarys_own_files() {
     config.replicas[0].uri = config.primary.location().unwrap().uri.clone();
     let mut server = TestServer::start_with(folder, config).await;
     server.table_of("t", ipc(&small(0, 10))).await;
-    insert(&mut server, 10).await;
+    server.insert("t", 10, 10).await;
     server.settled().await;
     let count = CountRequest {
         freshness: None,

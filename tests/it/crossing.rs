@@ -34,20 +34,10 @@ fn as_text(places: &Places) -> Vec<(&str, &str)> {
     pairs.map(|(k, v)| (k.as_str(), v.as_str())).collect()
 }
 
-async fn insert(server: &mut TestServer, first: i64, count: i64) {
-    let insert = InsertRequest {
-        request_id: String::new(),
-        table: "t".into(),
-        rows: Some(ipc(&small(first, count))),
-        mode: 0,
-    };
-    server.write.insert(insert).await.expect("a commit");
-}
-
 /// Whatever makes files of its own kind: data, deletions, an index, a compaction.
 async fn work(server: &mut TestServer) {
     server.table_of("t", ipc(&small(0, 400))).await;
-    insert(server, 400, 50).await;
+    server.insert("t", 400, 50).await;
     let index = CreateIndexRequest {
         table: "t".into(),
         columns: vec!["id".into()],

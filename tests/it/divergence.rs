@@ -12,16 +12,6 @@ use super::{
     server::{TestServer, http_get, settings},
 };
 
-async fn insert(server: &mut TestServer, first: i64, count: i64) {
-    let insert = InsertRequest {
-        request_id: String::new(),
-        table: "t".into(),
-        rows: Some(ipc(&small(first, count))),
-        mode: 0,
-    };
-    server.write.insert(insert).await.unwrap();
-}
-
 /// Adds rows behind the server's back.
 async fn write_directly(folder: &Path, first: i64) {
     let direct = lancedb::connect(&url(folder)).execute().await.unwrap();
@@ -88,7 +78,7 @@ async fn a_copy_that_diverged_is_not_read_until_it_is_rebuilt() {
     server.table_of("t", ipc(&small(0, 10))).await;
     let replica = server.folder.path().join("replica-1");
     write_directly(&replica, 1_000).await;
-    insert(&mut server, 10, 10).await;
+    server.insert("t", 10, 10).await;
     table_error(&mut server, 1, |e| e.contains("diverged")).await;
     for (connection, ids) in reads(&mut server, 6).await {
         assert_eq!(connection, "replica-2");
@@ -100,7 +90,7 @@ async fn a_copy_that_diverged_is_not_read_until_it_is_rebuilt() {
     // A restart changes nothing, neither while the primary is compared.
     let mut server = server.restart(2).await;
     table_error(&mut server, 1, |e| e.contains("diverged")).await;
-    insert(&mut server, 20, 10).await;
+    server.insert("t", 20, 10).await;
     for (connection, ids) in reads(&mut server, 6).await {
         assert_eq!(connection, "replica-2");
         assert!(ids.len() >= 20);
@@ -116,7 +106,7 @@ async fn a_copy_that_diverged_is_not_read_until_it_is_rebuilt() {
     let withheld = server.folder.path().join("replica-1/_lancegate/withheld/t");
     assert!(place::files(&withheld).is_empty());
     // And it goes on as before.
-    insert(&mut server, 30, 1).await;
+    server.insert("t", 30, 1).await;
     server.settled().await;
     let answers = reads(&mut server, 4).await;
     assert!(answers.iter().all(|(_, ids)| ids.iter().copied().eq(0..31)));
@@ -131,7 +121,7 @@ async fn by_policy_a_copy_that_diverged_is_rebuilt_at_once() {
     server.table_of("t", ipc(&small(0, 10))).await;
     let replica = server.folder.path().join("replica-1");
     write_directly(&replica, 1_000).await;
-    insert(&mut server, 10, 10).await;
+    server.insert("t", 10, 10).await;
     server.settled().await;
     let answers = reads(&mut server, 3).await;
     for (connection, ids) in answers {

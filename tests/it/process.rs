@@ -56,6 +56,13 @@ pub fn command(folder: &Path, replicas: usize, args: &[&str]) -> Command {
     command
 }
 
+/// Runs the command line against a server to its end.
+pub async fn at(address: &str, args: &[&str]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lancegate"));
+    command.args(args).args(["--address", address]);
+    run(command).await
+}
+
 /// Runs a command to its end.
 pub async fn run(mut command: Command) -> Ended {
     let running = tokio::task::spawn_blocking(move || command.output());

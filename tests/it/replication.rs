@@ -34,19 +34,6 @@ fn new_bytes(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> u
     new.map(|(_, size)| size).sum()
 }
 
-async fn insert(server: &mut TestServer, table: &str, first: i64, count: i64) {
-    server
-        .write
-        .insert(InsertRequest {
-            request_id: String::new(),
-            table: table.into(),
-            rows: Some(ipc(&small(first, count))),
-            mode: 0,
-        })
-        .await
-        .unwrap();
-}
-
 async fn count(server: &mut TestServer, table: &str) -> u64 {
     server
         .search
@@ -104,7 +91,7 @@ async fn replicas_hold_the_primarys_files_verbatim() {
     let mut server = TestServer::start(2).await;
     server.table_of("a", ipc(&small(0, 400))).await;
     server.table_of("b", ipc(&small(0, 10))).await;
-    insert(&mut server, "a", 400, 5).await;
+    server.insert("a", 400, 5).await;
     server
         .table
         .create_index(CreateIndexRequest {
@@ -190,7 +177,7 @@ async fn a_replica_that_was_off_catches_up_and_keeps_what_it_has() {
     // Off: the server runs without it for a while.
     let mut server = server.restart(0).await;
     for i in 0..5 {
-        insert(&mut server, "t", 100 + i, 1).await;
+        server.insert("t", 100 + i, 1).await;
     }
     drop(before.clone());
     let mut server = server.restart(1).await;
@@ -338,7 +325,7 @@ async fn readers_never_see_half_a_version() {
         }));
     }
     for i in 1..25 {
-        insert(&mut server, "t", i * 10, 10).await;
+        server.insert("t", i * 10, 10).await;
         if i == 12 {
             server
                 .table

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -201,9 +200,7 @@ async fn what_runs_on_a_drained_replica_is_finished_or_waited_for() {
     all_ready(&server).await;
     let address = server.app.grpc_address().to_string();
     let drain_for = async |wait: &str| -> Ended {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lancegate"));
-        command.args(["drain", "drained-1", "--wait", wait, "--address", &address]);
-        process::run(command).await
+        process::at(&address, &["drain", "drained-1", "--wait", wait]).await
     };
     // Two reads in a row: one of them is the turn of the slow one.
     let two = |server: &TestServer| {
@@ -439,11 +436,7 @@ async fn watchers_see_what_was_ordered() {
 async fn the_command_line_orders_the_same() {
     let mut server = start(2).await;
     let address = server.app.grpc_address().to_string();
-    let run = async |args: &[&str]| -> Ended {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lancegate"));
-        command.args(args).args(["--address", &address]);
-        process::run(command).await
-    };
+    let run = async |args: &[&str]| process::at(&address, args).await;
     let said = async |args: &[&str]| -> String {
         let ended = run(args).await;
         assert_eq!(ended.code, Some(0), "{args:?}: {ended:?}");

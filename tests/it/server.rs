@@ -19,7 +19,10 @@ use tokio::{
 use tonic::{Status, transport::Channel};
 use tonic_types::StatusExt;
 
-use super::place::variables;
+use super::{
+    data::{ipc, small},
+    place::variables,
+};
 
 /// A running server and clients for it.
 pub struct TestServer {
@@ -152,8 +155,8 @@ impl TestServer {
         panic!("the replicas did not catch up within 30 s");
     }
 
-    /// Creates a table of these rows and waits for the replicas.
-    pub async fn table_of(&mut self, name: &str, rows: Rows) {
+    /// Creates a table of these rows.
+    pub async fn create(&mut self, name: &str, rows: Rows) {
         self.table
             .create_table(CreateTableRequest {
                 table: name.into(),
@@ -162,7 +165,25 @@ impl TestServer {
             })
             .await
             .expect("a new table");
+    }
+
+    /// The same, and waits for the replicas.
+    pub async fn table_of(&mut self, name: &str, rows: Rows) {
+        self.create(name, rows).await;
         self.settled().await;
+    }
+
+    /// Appends so many rows, as [`small`] makes them.
+    pub async fn insert(&mut self, table: &str, first: i64, count: i64) {
+        self.write
+            .insert(InsertRequest {
+                request_id: String::new(),
+                table: table.into(),
+                rows: Some(ipc(&small(first, count))),
+                mode: 0,
+            })
+            .await
+            .expect("a commit");
     }
 }
 

@@ -55,17 +55,6 @@ async fn verify(folder: &Path, replicas: usize, args: &[&str]) -> Verified {
     }
 }
 
-async fn insert(server: &mut TestServer, first: i64, count: i64) {
-    let rows = Some(ipc(&small(first, count)));
-    let request = InsertRequest {
-        request_id: String::new(),
-        table: "t".into(),
-        rows,
-        mode: 0,
-    };
-    server.write.insert(request).await.unwrap();
-}
-
 async fn index(server: &mut TestServer, table: &str, column: &str, kind: index_spec::Kind) {
     let request = CreateIndexRequest {
         table: table.into(),
@@ -88,7 +77,7 @@ async fn stopped(server: TestServer) -> TempDir {
 async fn copies(replicas: usize) -> TempDir {
     let mut server = TestServer::start(replicas).await;
     server.table_of("t", ipc(&small(0, 400))).await;
-    insert(&mut server, 400, 50).await;
+    server.insert("t", 400, 50).await;
     let btree = index_spec::Kind::Btree(BTreeIndex {});
     index(&mut server, "t", "id", btree).await;
     let filter = Filter {
@@ -304,8 +293,8 @@ async fn lag_is_no_difference_but_to_the_strict() {
     // The replica is off for a while.
     let alone = settings(folder.path(), 0);
     let mut server = TestServer::start_with(folder, alone).await;
-    insert(&mut server, 20, 5).await;
-    insert(&mut server, 25, 5).await;
+    server.insert("t", 20, 5).await;
+    server.insert("t", 25, 5).await;
     server.table_of("other", ipc(&small(0, 3))).await;
     let tag = CreateTagRequest {
         table: "t".into(),
@@ -349,7 +338,7 @@ async fn what_the_primary_pruned_is_not_comparable() {
     let mut server = TestServer::start(1).await;
     server.table_of("t", ipc(&small(0, 20))).await;
     for i in 0..3 {
-        insert(&mut server, 20 + i, 1).await;
+        server.insert("t", 20 + i, 1).await;
         server.settled().await;
     }
     let compact = OptimizeTableRequest {
@@ -373,7 +362,7 @@ async fn what_the_primary_pruned_is_not_comparable() {
 async fn an_earlier_table_of_the_same_name_is_behind() {
     let mut server = TestServer::start(1).await;
     server.table_of("t", ipc(&small(0, 20))).await;
-    insert(&mut server, 20, 1).await;
+    server.insert("t", 20, 1).await;
     server.settled().await;
     let folder = stopped(server).await;
     let alone = settings(folder.path(), 0);

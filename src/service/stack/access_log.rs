@@ -47,16 +47,13 @@ struct Line {
     span: Span,
 }
 
-/// Ends a line; named so that the body's type can be.
-type EndOfCall = Box<dyn FnOnce(Code) + Send>;
-
 impl<S, ReqB, B> Service<Request<ReqB>> for AccessLog<S>
 where
     S: Service<Request<ReqB>, Response = Response<B>>,
     S::Future: Send + 'static,
     B: GrpcBody,
 {
-    type Response = Response<Observed<B, EndOfCall>>;
+    type Response = Response<Observed<B>>;
     type Error = S::Error;
     type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
 
@@ -68,11 +65,10 @@ where
         let facts = RequestFacts::default();
         request.extensions_mut().insert(facts.clone());
         let line = (!is_health(&request)).then(|| Line::new(&request, facts));
-        let ending: Ending<EndOfCall> = Ending::new(Box::new(move |code| {
-            if let Some(line) = line {
-                line.write(code);
-            }
-        }));
+        let ending = match line {
+            Some(line) => Ending::new(move |code| line.write(code)),
+            None => Ending::of_nothing(),
+        };
         let answer = self.inner.call(request);
         Box::pin(async move { Ok(ending.watch(answer.await?)) })
     }

@@ -96,15 +96,13 @@ pub struct Audited<S> {
     log: AuditLog,
 }
 
-type EndOfCall = Box<dyn FnOnce(Code) + Send>;
-
 impl<S, ReqB, B> Service<Request<ReqB>> for Audited<S>
 where
     S: Service<Request<ReqB>, Response = Response<B>>,
     S::Future: Send + 'static,
     B: GrpcBody,
 {
-    type Response = Response<Observed<B, EndOfCall>>;
+    type Response = Response<Observed<B>>;
     type Error = S::Error;
     type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
 
@@ -120,12 +118,10 @@ where
         if let Some(trail) = &trail {
             request.extensions_mut().insert(trail.clone());
         }
-        let told = trail.clone();
-        let ending: Ending<EndOfCall> = Ending::new(Box::new(move |code| {
-            if let Some(trail) = told {
-                trail.told(code);
-            }
-        }));
+        let ending = match trail.clone() {
+            Some(trail) => Ending::new(move |code| trail.told(code)),
+            None => Ending::of_nothing(),
+        };
         let answer = self.inner.call(request);
         Box::pin(async move {
             let response = answer.await?;

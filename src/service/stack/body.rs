@@ -20,11 +20,16 @@ impl<B: Body<Data = Bytes, Error = Status> + Default> GrpcBody for B {}
 
 /// Calls a function once, with the code that a call ended with. One that is
 /// dropped before that was given up by the client.
-pub struct Ending<F: FnOnce(Code)>(Option<F>);
+pub struct Ending(Option<Box<dyn FnOnce(Code) + Send>>);
 
-impl<F: FnOnce(Code)> Ending<F> {
-    pub(super) fn new(f: F) -> Self {
-        Self(Some(f))
+impl Ending {
+    pub(super) fn new(f: impl FnOnce(Code) + Send + 'static) -> Self {
+        Self(Some(Box::new(f)))
+    }
+
+    /// Nobody wants to know.
+    pub(super) fn of_nothing() -> Self {
+        Self(None)
     }
 
     fn end(&mut self, code: Code) {
@@ -34,7 +39,7 @@ impl<F: FnOnce(Code)> Ending<F> {
     }
 
     /// Watches an answer to its end.
-    pub(super) fn watch<B: GrpcBody>(mut self, response: Response<B>) -> Response<Observed<B, F>> {
+    pub(super) fn watch<B: GrpcBody>(mut self, response: Response<B>) -> Response<Observed<B>> {
         match code_of(response.headers()) {
             Some(code) => self.end(code),
             // Nothing will follow that could carry a code.
@@ -48,7 +53,7 @@ impl<F: FnOnce(Code)> Ending<F> {
     }
 }
 
-impl<F: FnOnce(Code)> Drop for Ending<F> {
+impl Drop for Ending {
     fn drop(&mut self) {
         self.end(Code::Cancelled);
     }
@@ -56,23 +61,23 @@ impl<F: FnOnce(Code)> Drop for Ending<F> {
 
 pin_project! {
     /// A body that is watched to its end.
-    pub struct Observed<B, F: FnOnce(Code)> {
+    pub struct Observed<B> {
         #[pin]
         inner: B,
-        ending: Ending<F>,
+        ending: Ending,
     }
 }
 
-impl<B: Default, F: FnOnce(Code)> Default for Observed<B, F> {
+impl<B: Default> Default for Observed<B> {
     fn default() -> Self {
         Self {
             inner: B::default(),
-            ending: Ending(None),
+            ending: Ending::of_nothing(),
         }
     }
 }
 
-impl<B: GrpcBody, F: FnOnce(Code)> Body for Observed<B, F> {
+impl<B: GrpcBody> Body for Observed<B> {
     type Data = Bytes;
     type Error = Status;
 

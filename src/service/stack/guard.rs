@@ -105,6 +105,9 @@ where
 
 fn admit<B>(request: &mut Request<B>, caller: Caller) {
     debug_assert!(caller.principal.proof == Proof::Nothing);
+    if let Some(facts) = request.extensions().get::<RequestFacts>() {
+        facts.principal(&caller.principal);
+    }
     request.extensions_mut().insert(caller.principal);
     request.extensions_mut().insert(caller.grants);
 }

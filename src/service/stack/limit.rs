@@ -14,7 +14,7 @@ use std::{
 use futures::future::BoxFuture;
 use http::{Extensions, Request, Response};
 use tokio::time::Instant;
-use tonic::{Code, Status, transport::server::TcpConnectInfo};
+use tonic::{Status, transport::server::TcpConnectInfo};
 use tower::{Layer, Service};
 
 pub use self::{door::Door, kind::PRIORITY};
@@ -63,8 +63,6 @@ pub struct Limit<S> {
     door: Arc<Door>,
 }
 
-type EndOfCall = Box<dyn FnOnce(Code) + Send>;
-
 impl<S, ReqB, B> Service<Request<ReqB>> for Limit<S>
 where
     S: Service<Request<ReqB>, Response = Response<B>> + Clone + Send + 'static,
@@ -72,7 +70,7 @@ where
     ReqB: Send + 'static,
     B: GrpcBody,
 {
-    type Response = Response<Observed<B, EndOfCall>>;
+    type Response = Response<Observed<B>>;
     type Error = S::Error;
     type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
 
@@ -83,7 +81,7 @@ where
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
         // An overloaded server is not a dead one: probes and watchers take no slot.
         if stays_open(&request) {
-            let ending: Ending<EndOfCall> = Ending::new(Box::new(|_| ()));
+            let ending = Ending::of_nothing();
             let answer = self.inner.call(request);
             return Box::pin(async move { Ok(ending.watch(answer.await?)) });
         }
@@ -107,7 +105,7 @@ where
             let response = inner.call(request).await?;
             permit.answered();
             // Held to the end of the answer: a stream is work until it is over.
-            let ending: Ending<EndOfCall> = Ending::new(Box::new(move |code| permit.end(code)));
+            let ending = Ending::new(move |code| permit.end(code));
             Ok(ending.watch(response))
         })
     }

@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use tokio::time::Instant;
-use tonic::Code;
 use tower::{Layer, Service};
 
 use super::body::{Ending, GrpcBody, Observed};
@@ -28,15 +27,13 @@ pub struct Measure<S> {
     inner: S,
 }
 
-type EndOfCall = Box<dyn FnOnce(Code) + Send>;
-
 impl<S, ReqB, B> Service<Request<ReqB>> for Measure<S>
 where
     S: Service<Request<ReqB>, Response = Response<B>>,
     S::Future: Send + 'static,
     B: GrpcBody,
 {
-    type Response = Response<Observed<B, EndOfCall>>;
+    type Response = Response<Observed<B>>;
     type Error = S::Error;
     type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
 
@@ -48,8 +45,7 @@ where
         let call = metrics::method(request.uri().path());
         let began = Instant::now();
         call.started();
-        let ending: Ending<EndOfCall> =
-            Ending::new(Box::new(move |code| call.handled(code, began.elapsed())));
+        let ending = Ending::new(move |code| call.handled(code, began.elapsed()));
         let answer = self.inner.call(request);
         Box::pin(async move { Ok(ending.watch(answer.await?)) })
     }

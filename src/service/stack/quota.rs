@@ -17,7 +17,7 @@ use tower::{Layer, Service};
 
 pub use self::bodies::AnswerBody;
 use self::bodies::RequestBody;
-use super::{RequestFacts, body::GrpcBody, is_health, peer};
+use super::{body::GrpcBody, is_health, peer};
 use crate::{
     admission::{Client, Identity, Over, Quotas},
     config::{Quota, failpoint},
@@ -213,24 +213,14 @@ where
     }
 }
 
-/// Whose quota a request is of. Whoever was authenticated is noted for the logs.
+/// Whose quota a request is of.
 fn identity(extensions: &Extensions) -> Identity {
     match extensions.get::<Arc<Principal>>() {
-        Some(principal) => {
-            if let Some(facts) = extensions.get::<RequestFacts>() {
-                facts.principal(principal);
-            }
-            match principal.proof {
-                Proof::Nothing => Identity::Address(client(extensions)),
-                _ => Identity::Principal(Arc::clone(&principal.name)),
-            }
+        Some(principal) if principal.proof != Proof::Nothing => {
+            Identity::Principal(Arc::clone(&principal.name))
         }
-        None => Identity::Address(client(extensions)),
+        _ => Identity::Address(Client::of(peer(extensions).map(|address| address.ip()))),
     }
-}
-
-fn client(extensions: &Extensions) -> Client {
-    Client::of(peer(extensions).map(|address| address.ip()))
 }
 
 /// What a client is told.

@@ -22,15 +22,6 @@ const HEDGING: [(&str, &str); 3] = [
     ("LANCEGATE_HEDGING__BUDGET_PERCENT", "100"),
 ];
 
-async fn create(server: &mut TestServer) {
-    let create = CreateTableRequest {
-        table: "t".into(),
-        source: Some(create_table_request::Source::Rows(ipc(&small(0, 10)))),
-        ..Default::default()
-    };
-    server.table.create_table(create).await.expect("a table");
-}
-
 async fn served(router: &TestServer, request: CountRequest) -> Served {
     let answer = router.search.clone().count(request).await;
     answer.expect("an answer").into_inner().served.unwrap()
@@ -58,7 +49,7 @@ async fn a_node_that_is_slow_is_hedged_by_one_at_the_same_version() {
     let config = router_settings(&uri(&nodes[0]), &replicas, &HEDGING);
     let mut router = start_router(config).await;
     up(&mut router, 3).await;
-    create(&mut router).await;
+    router.create("t", ipc(&small(0, 10))).await;
     copied(&nodes, "t").await;
     known(&mut router, 1).await;
     set_faults("hedged-1=slow:60s");
@@ -167,7 +158,7 @@ async fn the_primary_takes_so_many_reads_for_others_and_no_more() {
     let config = router_settings(&uri(&primary.app), &replicas, &one);
     let mut router = start_router(config).await;
     up(&mut router, 2).await;
-    create(&mut router).await;
+    router.create("t", ipc(&small(0, 10))).await;
     node.stop().await.unwrap();
     until_some(async || {
         let known = topology(&mut router).await;

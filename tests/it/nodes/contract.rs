@@ -440,15 +440,7 @@ async fn nodes_stand_beside_the_replicas_of_a_process() {
     let config = settings_with(folder.path(), 1, &more);
     let mut server = TestServer::start_with(TempDir::new().unwrap(), config).await;
     up(&mut server, 3).await;
-    server
-        .table
-        .create_table(CreateTableRequest {
-            table: "t".into(),
-            source: Some(create_table_request::Source::Rows(ipc(&small(0, 10)))),
-            ..Default::default()
-        })
-        .await
-        .unwrap();
+    server.create("t", ipc(&small(0, 10))).await;
     // Both have their copies.
     let name = lancegate::domain::TableName::parse("t").unwrap();
     wait_until("copied", || {

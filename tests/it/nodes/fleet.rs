@@ -104,15 +104,7 @@ impl Fleet {
 
     /// Creates a table of these rows and waits until every node has it.
     pub async fn table_of(&mut self, name: &str, rows: Rows) {
-        self.router
-            .table
-            .create_table(CreateTableRequest {
-                table: name.into(),
-                source: Some(create_table_request::Source::Rows(rows)),
-                ..Default::default()
-            })
-            .await
-            .expect("a new table");
+        self.router.create(name, rows).await;
         self.settled(name).await;
     }
 

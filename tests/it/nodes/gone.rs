@@ -10,7 +10,6 @@ use super::fleet::{copied, count, router_settings, start_node, start_router, top
 use crate::{
     data::{ipc, small},
     process::{Server, until_some},
-    server::TestServer,
 };
 
 /// No retry is paid for, and no probe finds out what is wrong with a node.
@@ -20,18 +19,6 @@ const NO_BUDGET: [(&str, &str); 4] = [
     ("LANCEGATE_HEALTH__FAILURE_THRESHOLD", "1000"),
     ("LANCEGATE_HEALTH__PROBE_TIMEOUT", "5m"),
 ];
-
-async fn create(router: &mut TestServer) {
-    router
-        .table
-        .create_table(CreateTableRequest {
-            table: "t".into(),
-            source: Some(create_table_request::Source::Rows(ipc(&small(0, 10)))),
-            ..Default::default()
-        })
-        .await
-        .expect("a table");
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_read_of_dead_nodes_is_answered_by_the_primary_at_once() {
@@ -44,7 +31,7 @@ async fn every_read_of_dead_nodes_is_answered_by_the_primary_at_once() {
     let config = router_settings(&uri(&nodes[0]), &replicas, &NO_BUDGET);
     let mut router = start_router(config).await;
     up(&mut router, 3).await;
-    create(&mut router).await;
+    router.create("t", ipc(&small(0, 10))).await;
     copied(&nodes, "t").await;
     for dead in nodes.split_off(1) {
         dead.stop().await.unwrap();
@@ -82,7 +69,7 @@ async fn a_read_that_waits_for_a_node_goes_to_the_primary_when_that_is_taken_out
     let config = router_settings(&uri(&primary[0]), &[at], &NO_BUDGET);
     let mut router = start_router(config).await;
     up(&mut router, 2).await;
-    create(&mut router).await;
+    router.create("t", ipc(&small(0, 10))).await;
     copied(&primary, "t").await;
     node.process.signal("STOP");
     let mut search = router.search.clone();

@@ -34,15 +34,7 @@ async fn no_metric_has_the_address_of_a_node() {
     let config = router_settings(&uri(&nodes[0]), &[file, dns], &names);
     let mut router = start_router(config).await;
     up(&mut router, 4).await;
-    router
-        .table
-        .create_table(CreateTableRequest {
-            table: "t".into(),
-            source: Some(create_table_request::Source::Rows(ipc(&small(0, 10)))),
-            ..Default::default()
-        })
-        .await
-        .expect("a table");
+    router.create("t", ipc(&small(0, 10))).await;
     copied(&nodes, "t").await;
     for _ in 0..6 {
         router.search.count(count("t")).await.unwrap();

@@ -10,18 +10,6 @@ use crate::{
     server::reason,
 };
 
-async fn create(server: &mut crate::server::TestServer) {
-    server
-        .table
-        .create_table(CreateTableRequest {
-            table: "t".into(),
-            source: Some(create_table_request::Source::Rows(ipc(&small(0, 10)))),
-            ..Default::default()
-        })
-        .await
-        .expect("a table");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_router_that_leads_to_itself_finds_out_and_answers_otherwise() {
     let folder = TempDir::new().unwrap();
@@ -30,7 +18,7 @@ async fn a_router_that_leads_to_itself_finds_out_and_answers_otherwise() {
     std::fs::write(&list, "").unwrap();
     let file = format!("grpc+file://{}", list.display());
     let mut router = start_router(router_settings(&uri(&node), &[file], &[])).await;
-    create(&mut router).await;
+    router.create("t", ipc(&small(0, 10))).await;
     std::fs::write(&list, router.app.grpc_address().to_string()).unwrap();
     let mut known = Vec::new();
     for _ in 0..600 {
@@ -60,7 +48,7 @@ async fn two_routers_that_lead_to_each_other_end() {
         let file = format!("grpc+file://{}", list.display());
         routers.push(start_router(router_settings(&uri(&node), &[file], &[])).await);
     }
-    create(&mut routers[0]).await;
+    routers[0].create("t", ipc(&small(0, 10))).await;
     for (i, other) in [(0, 1), (1, 0)] {
         let list = folder.path().join(format!("nodes-{i}"));
         let address = routers[other].app.grpc_address().to_string();
@@ -81,7 +69,7 @@ async fn a_request_passes_through_eight_processes_at_most() {
     let folder = TempDir::new().unwrap();
     let node = start_node(folder.path(), 1).await;
     let mut router = start_router(router_settings(&uri(&node), &[], &[])).await;
-    create(&mut router).await;
+    router.create("t", ipc(&small(0, 10))).await;
     for (via, fits) in [("1,2,3,4,5,6,7", true), ("1,2,3,4,5,6,7,8", false)] {
         let mut request = Request::new(count("t"));
         let via = via.parse().unwrap();

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -20,7 +19,7 @@ use super::fleet::{
 };
 use crate::{
     data::{ipc, small},
-    process::{self, Ended, Server, until_some},
+    process::{self, Server, until_some},
     server::{TestServer, reason, wait_until},
 };
 
@@ -324,11 +323,7 @@ async fn what_cannot_be_ordered_of_nodes_is_refused() {
 async fn the_command_line_orders_the_same_of_nodes() {
     let all = Listed::start().await;
     let address = all.router.app.grpc_address().to_string();
-    let run = async |args: &[&str]| -> Ended {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lancegate"));
-        command.args(args).args(["--address", &address]);
-        process::run(command).await
-    };
+    let run = async |args: &[&str]| process::at(&address, args).await;
     let said = async |args: &[&str]| -> String {
         let ended = run(args).await;
         assert_eq!(ended.code, Some(0), "{args:?}: {ended:?}");

@@ -96,15 +96,7 @@ fn all(outcome: &'static str) -> BTreeMap<&'static str, u64> {
 
 /// Creates the table and waits until all copies of these nodes have it.
 async fn create(server: &mut TestServer, nodes: &[App]) {
-    server
-        .table
-        .create_table(CreateTableRequest {
-            table: "t".into(),
-            source: Some(create_table_request::Source::Rows(ipc(&packages()))),
-            ..Default::default()
-        })
-        .await
-        .expect("a table");
+    server.create("t", ipc(&packages())).await;
     copied(nodes, "t").await;
 }
 
