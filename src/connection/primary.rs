@@ -23,7 +23,7 @@ use self::requests::Requests;
 use super::{Connection, history::History};
 use crate::{
     config::{Writes, failpoint},
-    domain::{Error, Position, Result, TableName, view::Lag},
+    domain::{Error, Incarnation, Position, Result, TableName, view::Lag},
     storage::{Handle, Snapshot},
 };
 
@@ -163,13 +163,14 @@ impl Primary {
     }
 
     /// Runs a write and serves what it made. It goes on when the caller goes
-    /// away: a commit that was begun is finished.
+    /// away: a commit that was begun is finished. Answers the incarnation too that
+    /// was written: by now the name may be another one's.
     pub async fn write<T, F, Fut>(
         self: &Arc<Self>,
         name: &TableName,
         lane: Lane,
         write: F,
-    ) -> Result<T>
+    ) -> Result<(T, Incarnation)>
     where
         T: Send + 'static,
         F: FnOnce(Handle) -> Fut + Send + 'static,
@@ -188,7 +189,7 @@ impl Primary {
         .await
     }
 
-    async fn commit<T, F, Fut>(&self, name: &TableName, work: F) -> Result<T>
+    async fn commit<T, F, Fut>(&self, name: &TableName, work: F) -> Result<(T, Incarnation)>
     where
         F: FnOnce(Handle) -> Fut,
         Fut: Future<Output = Result<T>>,
@@ -199,7 +200,7 @@ impl Primary {
         let served = self.serve(head.handle()).await;
         let answer = outcome?;
         served?;
-        Ok(answer)
+        Ok((answer, head.handle().incarnation()))
     }
 
     /// Serves the version that a handle sees.
@@ -257,7 +258,7 @@ impl Primary {
     }
 
     /// Creates a table and serves it.
-    pub async fn create<F, Fut>(self: &Arc<Self>, name: &TableName, create: F) -> Result<u64>
+    pub async fn create<F, Fut>(self: &Arc<Self>, name: &TableName, create: F) -> Result<Position>
     where
         F: FnOnce(Arc<crate::storage::Store>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Handle>> + Send,
@@ -280,7 +281,7 @@ impl Primary {
             *lock(&table.history) = History::default();
             primary.connection.catalog().replace(&snapshot);
             primary.announce(&snapshot);
-            Ok(snapshot.version())
+            Ok(snapshot.position())
         }))
         .await
     }

@@ -17,7 +17,7 @@ use crate::{
     connection::{Connection, Events, Primary},
     domain::{
         Freshness, Position, Result, TableName, TokenKey,
-        view::{Lag, Origin, Route, Served},
+        view::{Origin, Route, Served},
     },
     pool::{Ask, Budgets, Member, Pool, Seat},
     storage::Snapshot,
@@ -207,28 +207,8 @@ impl Router {
         Ok(route)
     }
 
-    /// Who answered with this version of a table on the primary.
-    pub fn served(&self, route: Route, table: &TableName, version: u64) -> Served {
-        let newest = self.primary.connection().catalog().position(table);
-        match newest {
-            Some(Position { incarnation, .. }) => self.served_at(
-                route,
-                table,
-                &Position {
-                    incarnation,
-                    version,
-                },
-            ),
-            None => Served {
-                route,
-                version,
-                lag: Lag::default(),
-                origin: None,
-            },
-        }
-    }
-
-    pub(super) fn served_at(&self, route: Route, table: &TableName, position: &Position) -> Served {
+    /// Who answered with this position of a table.
+    pub fn served(&self, route: Route, table: &TableName, position: &Position) -> Served {
         Served {
             route,
             version: position.version,

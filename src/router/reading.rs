@@ -68,7 +68,7 @@ impl<'a, F> Reading<'a, F> {
             ..walked.detour
         };
         let position = snapshot.position();
-        Ok((answer, self.router.served_at(route, self.table, &position)))
+        Ok((answer, self.router.served(route, self.table, &position)))
     }
 
     fn request(&self, need: Need) -> ReadRequest<'a> {

@@ -79,7 +79,7 @@ impl Router {
         let store = self.primary().connection().store()?;
         let id = renewed.id.to_string();
         pins::renew(&store, table, &id, &pin_of(&renewed)).await?;
-        Ok((renewed, self.served(route, table, session.position.version)))
+        Ok((renewed, self.served(route, table, &session.position)))
     }
 
     /// Lets the version of a session go.
@@ -90,7 +90,7 @@ impl Router {
         let route = self.write_route()?;
         let store = self.primary().connection().store()?;
         pins::release(&store, table, &session.id.to_string()).await?;
-        Ok(self.served(route, table, session.position.version))
+        Ok(self.served(route, table, &session.position))
     }
 
     /// The version of a session, on the next connection in turn that has it.

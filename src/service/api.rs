@@ -16,7 +16,7 @@ use crate::{
     config::{Limits, Live},
     connection::Lane,
     domain::{
-        Bounds, Error, Freshness, Result, TableName, TableScope,
+        Bounds, Error, Freshness, Position, Result, TableName, TableScope,
         view::{Lag, Served},
     },
     proto::v1 as pb,
@@ -244,11 +244,16 @@ impl Api {
         let route = self.router.write_route()?;
         let scope = Arc::clone(scope);
         let write = move |handle: Handle| write(handle.seen_by(&scope));
-        let written = self.router.primary().write(&table, lane, write).await?;
+        let (written, incarnation) = self.router.primary().write(&table, lane, write).await?;
+        // The caller knows the version.
+        let position = Position {
+            incarnation,
+            version: 0,
+        };
         let served = Served {
             // Nothing is ahead of a write.
             lag: Lag::default(),
-            ..self.router.served(route, &table, 0)
+            ..self.router.served(route, &table, &position)
         };
         Ok((written, served))
     }

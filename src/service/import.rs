@@ -23,7 +23,7 @@ use crate::{
     config::AccessRole::{Admin, Writer},
     connection::Lane,
     domain::{
-        Done, Error, RequestId, Result, TableName, WriteRequest,
+        Done, Error, Position, RequestId, Result, TableName, WriteRequest,
         request::{Digest, WriteKind},
         view::Served,
     },
@@ -104,17 +104,25 @@ impl Api {
                 let handle = handle.seen_by(&scope);
                 handle.import(schema, batches, overwrite).await
             });
-            let (fed, version) = tokio::join!(feed.run(stream), commit);
+            let (fed, commit) = tokio::join!(feed.run(stream), commit);
             // The cause is what the client should hear, not that it was cut off.
             fed?;
-            let done = done(version?, [came.rows.load(Ordering::Relaxed), 0, 0]);
-            let served = self.router.served(route, &table, done.version);
+            let (version, incarnation) = commit?;
+            let position = Position {
+                incarnation,
+                version,
+            };
+            let done = done(version, [came.rows.load(Ordering::Relaxed), 0, 0]);
+            let served = self.router.served(route, &table, &position);
             return Ok((done, served));
         };
-        if let Some(recorded) = primary.recorded(&table, &id).await? {
+        if let Some((recorded, incarnation)) = primary.recorded(&table, &id).await? {
             // It was done before, if these are the same rows. They are not written.
             let request = request(id, upload.digest(stream).await?);
-            return self.done(&table, async { recorded.answer(&request) }).await;
+            let answer = recorded.answer(&request);
+            return self
+                .done(&table, async { Ok((answer?, incarnation)) })
+                .await;
         }
         let came = Arc::new(Came::default());
         let (feed, batches) = upload.start(Arc::clone(&came));

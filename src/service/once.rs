@@ -7,7 +7,7 @@ use tonic::Extensions;
 use super::{allowed::owner, api::Api, stack::RequestFacts};
 use crate::{
     domain::{
-        Done, Error, RequestId, Result, TableName, TableScope, WriteRequest,
+        Done, Error, Incarnation, Position, RequestId, Result, TableName, TableScope, WriteRequest,
         request::{Digest, WriteKind},
         view::{Lag, Served},
     },
@@ -73,20 +73,28 @@ impl Api {
     pub(super) async fn done(
         &self,
         table: &TableName,
-        write: impl Future<Output = Result<Done>>,
+        write: impl Future<Output = Result<(Done, Incarnation)>>,
     ) -> Result<(Done, Served)> {
         let route = self.router.write_route()?;
         let outcome = write.await;
         match &outcome {
-            Ok(done) if done.repeated => metrics::write_repeated("answered"),
+            Ok((done, _)) if done.repeated => metrics::write_repeated("answered"),
             Err(Error::RequestIdReused) => metrics::write_repeated("refused"),
             _ => {}
         }
-        let done = outcome?;
+        let (done, incarnation) = outcome?;
+        let version = done.version;
         let served = Served {
             // Nothing is ahead of a write.
             lag: Lag::default(),
-            ..self.router.served(route, table, done.version)
+            ..self.router.served(
+                route,
+                table,
+                &Position {
+                    incarnation,
+                    version,
+                },
+            )
         };
         Ok((done, served))
     }

@@ -1,7 +1,10 @@
 //! Reads are never staler than asked: tokens, bounds, the primary, one version.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -281,6 +284,55 @@ async fn tokens_hold_everywhere_and_cannot_be_made_up() {
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert_eq!(reason(&refused), "TABLE_RECREATED");
     assert_eq!(count(&mut server, token(&newer)).await.unwrap().0, 6);
+}
+
+/// What a token says was true when its write was done: who drops the table before
+/// the answer is made, and creates it anew, changes nothing of that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_of_the_table_that_was_written() {
+    const LOOPS: usize = 150;
+    let mut server = TestServer::start(0).await;
+    server.create("t", ipc(&small(0, 1))).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..4)
+        .map(|_| {
+            let (mut write, done) = (server.write.clone(), Arc::clone(&done));
+            tokio::spawn(async move {
+                let mut tokens = Vec::new();
+                while !done.load(Ordering::Relaxed) {
+                    let request = InsertRequest {
+                        table: "t".into(),
+                        rows: Some(ipc(&small(1, 1))),
+                        ..Default::default()
+                    };
+                    if let Ok(answer) = write.insert(request).await {
+                        tokens.push(answer.into_inner().served.expect("who answered").token);
+                    }
+                }
+                tokens
+            })
+        })
+        .collect();
+    for _ in 0..LOOPS {
+        let request = DropTableRequest {
+            table: "t".into(),
+            ignore_missing: true,
+        };
+        server.table.drop_table(request).await.expect("dropped");
+        server.create("t", ipc(&small(0, 1))).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    let mut seen = 0;
+    for writer in writers {
+        for text in writer.await.expect("a writer") {
+            assert_ne!(text, "", "a write was answered without a token");
+            if let Err(error) = count(&mut server, token(&text)).await {
+                assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > LOOPS, "only {seen} writes were done");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,6 +26,15 @@ fn options_in(variable: &str) -> BTreeMap<String, String> {
     serde_json::from_str(&text).expect("a JSON object of texts")
 }
 
+/// How often a test looks before it gives up, if it is so often on a local folder: a
+/// store that is one process of Python takes its time.
+pub fn looks(locally: u32) -> u32 {
+    match store() {
+        Some(_) => 6 * locally,
+        None => locally,
+    }
+}
+
 /// A place as LanceDB takes it.
 pub fn uri(path: &Path) -> String {
     uri_at(store().as_deref(), path)

@@ -11,7 +11,7 @@ use std::{
 
 use tonic::transport::{Channel, Endpoint};
 
-use super::place::variables;
+use super::place::{looks, variables};
 
 /// What a command ended with.
 #[derive(Debug)]
@@ -226,13 +226,14 @@ impl Server {
     }
 }
 
-/// Looks until there is something, for at most 30 s.
+/// Looks until there is something, for at most 30 s, and longer on
+/// a store.
 pub async fn until_some<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..3000 {
+    for _ in 0..looks(3000) {
         if let Some(found) = look().await {
             return found;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("not within 30 s");
+    panic!("it is not there");
 }

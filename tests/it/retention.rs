@@ -18,7 +18,7 @@ use tonic_types::StatusExt;
 
 use super::{
     data::{ipc, small, url},
-    place::{files, read, write},
+    place::{files, looks, read, write},
     process::{Server, until_some},
     server::{TestServer, http_get, reason, settings_with},
 };
@@ -78,7 +78,7 @@ fn incarnation(place: &Path) -> String {
 }
 
 async fn until(place: &Path, expected: &[u64]) {
-    for _ in 0..1500 {
+    for _ in 0..looks(1500) {
         if versions(place) == expected {
             return;
         }

@@ -21,7 +21,7 @@ use tonic_types::StatusExt;
 
 use super::{
     data::{ipc, small},
-    place::variables,
+    place::{looks, variables},
 };
 
 /// A running server and clients for it.
@@ -139,7 +139,7 @@ impl TestServer {
 
     /// Waits until every replica serves the primary's newest version of all tables.
     pub async fn settled(&mut self) -> GetTopologyResponse {
-        for _ in 0..600 {
+        for _ in 0..looks(600) {
             let topology = self
                 .cluster
                 .get_topology(GetTopologyRequest {})
@@ -152,7 +152,7 @@ impl TestServer {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("the replicas did not catch up within 30 s");
+        panic!("the replicas did not catch up");
     }
 
     /// Creates a table of these rows.
@@ -200,15 +200,15 @@ pub fn reason(status: &Status) -> String {
     status.get_details_error_info().expect("ErrorInfo").reason
 }
 
-/// Waits up to 30 s for something to hold.
+/// Waits up to 30 s, and longer on a store, for something to hold.
 pub async fn wait_until(what: &str, holds: impl Fn() -> bool) {
-    for _ in 0..1500 {
+    for _ in 0..looks(1500) {
         if holds() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("not {what} within 30 s");
+    panic!("not {what}");
 }
 
 /// What the HTTP port answers: the status code, and the answer with its head.

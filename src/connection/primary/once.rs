@@ -13,7 +13,9 @@ use std::{
 use super::{Primary, finished, requests::Requests};
 use crate::{
     config::failpoint,
-    domain::{Done, Error, RequestId, Result, TableName, WriteRequest, request::Recorded},
+    domain::{
+        Done, Error, Incarnation, RequestId, Result, TableName, WriteRequest, request::Recorded,
+    },
     storage::{Attempt, Handle, Staged, Store},
 };
 
@@ -26,7 +28,8 @@ const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
 
 impl Primary {
     /// Does a write in its table's lane, unless a write with its id was done before:
-    /// then the answer is that one's. It goes on when the caller goes away.
+    /// then the answer is that one's. It goes on when the caller goes away. Answers
+    /// the incarnation too that was written.
     ///
     /// # Errors
     /// [`Error::RequestIdReused`] for an id of another request,
@@ -37,7 +40,7 @@ impl Primary {
         name: &TableName,
         request: WriteRequest,
         stage: F,
-    ) -> Result<Done>
+    ) -> Result<(Done, Incarnation)>
     where
         F: Fn(Arc<Store>, Handle) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Staged>> + Send,
@@ -57,7 +60,7 @@ impl Primary {
         self: &Arc<Self>,
         name: &TableName,
         stage: F,
-    ) -> Result<Done>
+    ) -> Result<(Done, Incarnation)>
     where
         F: FnOnce(Arc<Store>, Handle) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(WriteRequest, Staged)>> + Send,
@@ -73,17 +76,26 @@ impl Primary {
         .await
     }
 
-    /// What is recorded under a request id.
-    pub async fn recorded(&self, name: &TableName, id: &RequestId) -> Result<Option<Recorded>> {
+    /// What is recorded under a request id, and of which incarnation.
+    pub async fn recorded(
+        &self,
+        name: &TableName,
+        id: &RequestId,
+    ) -> Result<Option<(Recorded, Incarnation)>> {
         self.head(name).await?;
         let store = self.connection.store()?;
         let mut requests = self.lane(name).await;
         self.look_alone(&store, name).await?;
-        self.catch_up(name, &mut requests).await?;
-        Ok(requests.get(id))
+        let handle = self.catch_up(name, &mut requests).await?;
+        Ok(requests.get(id).map(|done| (done, handle.incarnation())))
     }
 
-    async fn once<F, Fut>(&self, name: &TableName, request: &WriteRequest, stage: F) -> Result<Done>
+    async fn once<F, Fut>(
+        &self,
+        name: &TableName,
+        request: &WriteRequest,
+        stage: F,
+    ) -> Result<(Done, Incarnation)>
     where
         F: Fn(Arc<Store>, Handle) -> Fut,
         Fut: Future<Output = Result<Staged>>,
@@ -109,17 +121,18 @@ impl Primary {
         requests: &mut Requests,
         request: &WriteRequest,
         stage: F,
-    ) -> Result<Done>
+    ) -> Result<(Done, Incarnation)>
     where
         F: Fn(Arc<Store>, Handle) -> Fut,
         Fut: Future<Output = Result<Staged>>,
     {
         for _ in 0..MAX_ATTEMPTS {
             let handle = self.catch_up(name, requests).await?;
+            let here = |done: Done| (done, handle.incarnation());
             if let Some(recorded) = requests.get(&request.id)
                 && !failpoint::breaks("once:no-lookup")
             {
-                return recorded.answer(request);
+                return recorded.answer(request).map(here);
             }
             let staged = stage(Arc::clone(store), handle.clone()).await?;
             let committed = handle.commit_once(store, staged, request, requests.seen());
@@ -127,17 +140,17 @@ impl Primary {
                 Ok(Attempt::Done(recorded)) => {
                     // Commits of others may lie between: they are looked at the next time.
                     requests.add((request.id.key(), recorded), self.writes);
-                    return Ok(recorded.done(false));
+                    return Ok(here(recorded.done(false)));
                 }
                 Ok(Attempt::Found(recorded)) => {
                     handle.refresh().await?;
-                    return recorded.answer(request);
+                    return recorded.answer(request).map(here);
                 }
                 Ok(Attempt::Conflict) => handle.refresh().await?,
                 // It may be there all the same.
                 Err(error @ (Error::OutcomeUnknown | Error::Unavailable { .. })) => {
                     return match self.landed(name, &handle, requests, request).await {
-                        Some(recorded) => Ok(recorded.done(false)),
+                        Some(recorded) => Ok(here(recorded.done(false))),
                         None => Err(error),
                     };
                 }

@@ -30,13 +30,14 @@ impl Api {
                 store.create(&name, schema, batches).await
             })
             .await;
-        let version = match created {
+        let position = match created {
             Err(Error::AlreadyExists { .. }) if request.exist_ok => {
-                primary.snapshot(&table).await?.version()
+                primary.snapshot(&table).await?.position()
             }
             other => other?,
         };
-        Ok((version, self.router.served(route, &table, version)))
+        let served = self.router.served(route, &table, &position);
+        Ok((position.version, served))
     }
 
     /// Looks at the newest known version on the primary.
@@ -53,9 +54,9 @@ impl Api {
         let table = TableName::parse(table)?;
         let route = self.router.write_route()?;
         let snapshot = self.router.primary().snapshot(&table).await?;
-        let version = snapshot.version();
+        let position = snapshot.position();
         let seen = look(snapshot.seen_by(scope)?).await?;
-        Ok((seen, self.router.served(route, &table, version)))
+        Ok((seen, self.router.served(route, &table, &position)))
     }
 
     /// Asks the primary what is not part of a version.
@@ -68,8 +69,8 @@ impl Api {
         let route = self.router.write_route()?;
         let head = self.router.primary().head(&table).await?;
         let answer = ask(head.handle().clone()).await?;
-        let version = self.router.primary().snapshot(&table).await?.version();
-        Ok((answer, self.router.served(route, &table, version)))
+        let position = self.router.primary().snapshot(&table).await?.position();
+        Ok((answer, self.router.served(route, &table, &position)))
     }
 
     /// Does something with an old version of a table, which is not pruned meanwhile.

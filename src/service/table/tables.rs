@@ -64,7 +64,14 @@ impl Api {
                 Err(Error::NotFound { .. }) if call.message.ignore_missing => {}
                 other => other?,
             }
-            Ok(((), self.router.served(route, &table, 0)))
+            // There is no version of it any more that a token could name.
+            let served = Served {
+                route,
+                version: 0,
+                lag: Lag::default(),
+                origin: None,
+            };
+            Ok(((), served))
         };
         answer(&call.extensions, name, outcome.await, |(), served| {
             Ok(pb::DropTableResponse {

@@ -30,7 +30,8 @@ done <"$ROOT/tests/external/stores/local_only.txt"
 run() {
     local store="$1" what="$2" began=$SECONDS status=0
     shift 2
-    LANCEGATE_TEST_RUNS="${LANCEGATE_TEST_RUNS:-20}" \
+    # What begins with LANCEGATE_ and is no setting is a fault for the servers.
+    env -u LANCEGATE_BIN -u LANCEGATE_IT_BIN LANCEGATE_TEST_RUNS="${LANCEGATE_TEST_RUNS:-20}" \
         "$IT" --test-threads=3 "${skipped[@]}" "$@" >"$DATA/$store-$what" 2>&1 || status=$?
     grep '^test result' "$DATA/$store-$what" | sed "s/^test result/$store, $what/; s/finished.*/$((SECONDS - began)) s/"
     # What the tests have measured.
