@@ -1,6 +1,7 @@
 # What a developer does, one word each. CARGO_TARGET_DIR is honoured.
 .DEFAULT_GOAL := help
-# Which benchmark `make bench` runs: compare, hop, overload, replication or routing.
+# Which benchmark `make bench` runs: compare, hop, overload, replication, routing or
+# security.
 BENCH ?= compare
 .PHONY: help run test test-external test-stores bench lint advisories sbom fmt build release clean
 
@@ -22,7 +23,7 @@ test-stores: ## Run the tests against real object stores (half an hour, ONLY_STO
 	@scripts/setup.sh
 	@tests/external/run.sh stores store_options
 
-bench: ## Compare with LanceDB in process and a web app (BENCH=hop, overload, replication, routing: others)
+bench: ## Compare with LanceDB in process and a web app (BENCH=hop, overload, replication, routing, security: others)
 	@scripts/setup.sh
 	cargo bench --locked --bench $(BENCH)
 

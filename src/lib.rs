@@ -14,6 +14,11 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod connection;
+#[cfg(feature = "disk-cache")]
+pub mod disk_cache;
+#[cfg(not(feature = "disk-cache"))]
+#[path = "disk_cache/absent.rs"]
+pub mod disk_cache;
 pub mod domain;
 pub mod gateway;
 pub mod node;

@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use lancegate::{
-    cli::load::{self, Load, LoadResult, Until},
+    cli::{
+        Security,
+        load::{self, Load, LoadResult, Until},
+    },
     proto::v1::SearchRequest,
 };
 use serde::Serialize;
@@ -17,6 +20,8 @@ pub struct Hop {
     pub address: SocketAddr,
     /// The process in between, if there is one.
     pub process: Option<u32>,
+    /// What is shown there.
+    pub security: Security,
 }
 
 impl Hop {
@@ -25,6 +30,7 @@ impl Hop {
             name,
             address,
             process,
+            security: Security::default(),
         }
     }
 
@@ -93,7 +99,7 @@ pub fn measure(
 fn load_of(hop: &Hop, concurrency: usize, duration: Duration, requests: &[SearchRequest]) -> Load {
     Load {
         address: hop.address.to_string(),
-        security: Default::default(),
+        security: hop.security.clone(),
         connections: 1,
         concurrency,
         warmup: Duration::ZERO,

@@ -7,6 +7,7 @@ use super::{sample, tasks::Tasks};
 use crate::{
     config::{Config, Live, ReplicaMode},
     connection::{Connection, Events, Primary},
+    disk_cache::{DiskCache, OpenError},
     domain::Role,
     node::Nodes,
     router::Router,
@@ -17,15 +18,34 @@ use crate::{
     storage::Sessions,
 };
 
+/// Opens the cache on the local disk, where one is configured. It is closed when the
+/// tasks end.
+pub(super) async fn disk_cache(
+    config: &Config,
+    tasks: &Tasks,
+) -> Result<Option<Arc<DiskCache>>, OpenError> {
+    let Some(settings) = &config.disk_cache else {
+        return Ok(None);
+    };
+    let disk = DiskCache::open(&settings.folder, settings.bytes).await?;
+    let (open, stop) = (Arc::clone(&disk), tasks.stop());
+    tasks.spawn(async move {
+        stop.cancelled().await;
+        open.close().await;
+    });
+    Ok(Some(disk))
+}
+
 /// Makes the connections, none of them open, and starts what opens and keeps them.
 pub(super) fn start(
     config: &Config,
     live: &Live,
     events: &Events,
     tasks: &Tasks,
+    disk: Option<Arc<DiskCache>>,
 ) -> Option<Arc<Router>> {
     let primary = config.primary.location()?.clone();
-    let sessions = Arc::new(Sessions::new(config.cache));
+    let sessions = Arc::new(Sessions::new(config.cache).through(disk));
     let connect = |role, location| Arc::new(Connection::new(role, location, events.clone()));
     let replicas: Vec<_> = config
         .replicas_to_serve()

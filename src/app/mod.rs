@@ -2,6 +2,7 @@
 
 pub mod check;
 mod deep;
+mod error;
 mod grpc;
 mod hangup;
 mod heed;
@@ -40,13 +41,14 @@ use crate::{
         stack::{self, Door},
     },
     telemetry::{
-        audit::{AuditError, AuditLog},
+        audit::AuditLog,
         http::{self, HttpState},
         logs, metrics,
     },
-    transport::{self, ClientTls, Protocol, TlsError},
+    transport::{self, ClientTls, Protocol},
 };
 use deep::ServerProbes;
+pub use error::AppError;
 use hangup::Hangups;
 pub use once::replicate_once;
 pub use ports::check_certificates;
@@ -54,66 +56,6 @@ use ports::{listen, listener, local, node_tls};
 pub use replicator::replicate;
 use tasks::Tasks;
 use visitors::Visitors;
-
-/// What can keep a server from starting or running.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    /// An address cannot be listened on.
-    #[error("{setting} = {address}: cannot listen there: {source}")]
-    Listen {
-        setting: &'static str,
-        address: SocketAddr,
-        source: std::io::Error,
-    },
-    /// The log.
-    #[error("logging: {0}")]
-    Logs(#[from] logs::LogError),
-    /// The metrics recorder.
-    #[error("metrics: {0}")]
-    Metrics(#[from] metrics::MetricsError),
-    /// Who may do what.
-    #[error("{0}")]
-    Access(#[from] crate::access::AccessError),
-    /// The reflection service.
-    #[error("reflection: {0}")]
-    Reflection(#[from] tonic_reflection::server::Error),
-    /// Certificates and keys.
-    #[error("TLS: {0}")]
-    Tls(#[from] TlsError),
-    /// A signal handler.
-    #[error("signals: {0}")]
-    Signals(std::io::Error),
-    /// A task of the server ended that should not have.
-    #[error("a part of the server stopped: {0}")]
-    Task(#[from] tokio::task::JoinError),
-    /// Requests were still running when the time to drain was over.
-    #[error("stopped with requests still running after {0:?}")]
-    NotDrained(std::time::Duration),
-    /// The audit log.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    /// There is nothing to copy to, or to compare with.
-    #[error("the configuration has no replicas for this")]
-    NoReplicas,
-    /// A replica that is not configured was named.
-    #[error("there is no replica '{0}' in the configuration")]
-    UnknownReplica(String),
-    /// The primary is another node: whoever has its location copies and compares.
-    #[error("the primary is another node: run this where its location is configured")]
-    RemotePrimary,
-    /// The contract that was compiled in cannot be read.
-    #[error("the contract: {0}")]
-    Contract(#[from] prost::DecodeError),
-    /// What could not be copied, a line each.
-    #[error("{0}")]
-    NotReplicated(String),
-    /// The primary cannot be opened.
-    #[error("{0}")]
-    Location(#[from] crate::domain::Error),
-    /// Nothing could be compared.
-    #[error("{0}")]
-    Verify(#[from] crate::replication::verify::VerifyError),
-}
 
 /// A running server.
 pub struct App {
@@ -163,7 +105,8 @@ impl App {
         let grpc_listener = listener(grpc, Protocol::Grpc, server.tls.as_ref(), &tasks)?;
         let http_listener = listener(http, Protocol::Http, server.http_tls.as_ref(), &tasks)?;
         let events = Events::default();
-        let router = local::start(&config, &live, &events, &tasks);
+        let disk = local::disk_cache(&config, &tasks).await?;
+        let router = local::start(&config, &live, &events, &tasks, disk);
         let tls = node_tls(&config, &tasks)?;
         let nodes = Arc::new(known_nodes(&config, &live, router.as_deref(), tls));
         tasks.know(&nodes);

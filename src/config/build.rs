@@ -6,10 +6,11 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Cache, Config, Health, Limits, Logging, Metrics, Server, Shutdown,
+    Config, Health, Limits, Logging, Metrics, Server, Shutdown,
     access::access,
     admission::admission,
     audit::audit,
+    cache::cache,
     checks::{Zero, bytes, duration, secret_file},
     connections::{Connections, connections},
     exposure::exposure,
@@ -61,20 +62,7 @@ pub(super) fn build_and_validate(
     let pool = pool(raw, faults);
     let writes = writes(&raw.writes, faults);
     let health = health(&raw.health, faults);
-    let cache = Cache {
-        index_bytes: bytes(
-            faults,
-            "cache.index_bytes",
-            &raw.cache.index_bytes,
-            Zero::Allowed,
-        ),
-        metadata_bytes: bytes(
-            faults,
-            "cache.metadata_bytes",
-            &raw.cache.metadata_bytes,
-            Zero::Allowed,
-        ),
-    };
+    let (cache, disk_cache) = cache(&raw.cache, faults);
     let logging = logging(&raw.logging, faults);
     let key = "metrics.bearer_token_file";
     let bearer_token = secret_file(faults, key, &raw.metrics.bearer_token_file);
@@ -121,6 +109,7 @@ pub(super) fn build_and_validate(
         writes,
         health,
         cache,
+        disk_cache,
         logging,
         audit,
         metrics: Metrics {

@@ -64,6 +64,7 @@ fn is_hidden(pattern: &str) -> bool {
         || pattern == "nodes.api_key"
         || pattern.contains(".storage_options.")
         || pattern == "audit.folder"
+        || pattern == "cache.disk_folder"
 }
 
 /// A value that has no keys below it.

@@ -127,6 +127,8 @@ const RESTART: &[&str] = &[
     "audit.rotation",
     "audit.sync",
     "audit.to",
+    "cache.disk_bytes",
+    "cache.disk_folder",
     "cache.index_bytes",
     "cache.metadata_bytes",
     "logging.format",

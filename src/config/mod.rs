@@ -10,6 +10,7 @@ mod access;
 mod admission;
 mod audit;
 mod build;
+mod cache;
 mod checks;
 mod connections;
 mod diff;
@@ -43,6 +44,7 @@ mod writes;
 pub use access::{Access, AccessRole, Binding, JwksSource, Jwt, PRINCIPAL, RowRule};
 pub use admission::Admission;
 pub use audit::{Audit, AuditTo, Rotation};
+pub use cache::{Cache, DiskCache};
 pub use diff::{Change, diff};
 pub use effect::Effect;
 pub use fault::{ConfigErrors, Fault};
@@ -99,6 +101,8 @@ pub struct Config {
     pub writes: Writes,
     pub health: Health,
     pub cache: Cache,
+    /// `None`: object stores are read without one.
+    pub disk_cache: Option<DiskCache>,
     pub logging: Logging,
     pub audit: Audit,
     pub metrics: Metrics,
@@ -224,13 +228,6 @@ pub struct Health {
     pub probe_timeout: Duration,
     /// Failures in a row that take a connection out.
     pub failure_threshold: u32,
-}
-
-/// Memory for LanceDB's caches, shared by all connections.
-#[derive(Debug, Clone, Copy)]
-pub struct Cache {
-    pub index_bytes: usize,
-    pub metadata_bytes: usize,
 }
 
 /// What the log looks like.

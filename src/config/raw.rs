@@ -288,7 +288,7 @@ impl Default for Freshness {
     }
 }
 
-/// Memory for LanceDB's caches, shared by all connections.
+/// What is kept of the tables' files, for all connections together.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Cache {
@@ -296,6 +296,11 @@ pub(super) struct Cache {
     pub index_bytes: ByteSize,
     /// For manifests and other metadata. 0: none.
     pub metadata_bytes: ByteSize,
+    /// A folder on the local disk for what was read of object stores: each process has
+    /// its own. Empty: none.
+    pub disk_folder: String,
+    /// The most that disk_folder takes.
+    pub disk_bytes: ByteSize,
 }
 
 impl Default for Cache {
@@ -303,6 +308,8 @@ impl Default for Cache {
         Cache {
             index_bytes: (1 << 30).into(),
             metadata_bytes: (256 << 20).into(),
+            disk_folder: String::new(),
+            disk_bytes: (10 << 30).into(),
         }
     }
 }

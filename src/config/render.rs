@@ -54,10 +54,7 @@ impl Config {
                 probe_timeout: self.health.probe_timeout.into(),
                 failure_threshold: self.health.failure_threshold,
             },
-            cache: raw::Cache {
-                index_bytes: (self.cache.index_bytes as u64).into(),
-                metadata_bytes: (self.cache.metadata_bytes as u64).into(),
-            },
+            cache: self.cache.to_raw(self.disk_cache.as_ref()),
             logging: raw::Logging {
                 format: self.logging.format,
                 filter: self.logging.filter.clone(),

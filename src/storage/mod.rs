@@ -3,6 +3,7 @@
 
 mod advice;
 mod blobs;
+mod cached;
 mod complete;
 mod distance;
 mod error;

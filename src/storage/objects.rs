@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 use futures::StreamExt;
 use lance_io::object_store::{ObjectStore, ObjectStoreParams, StorageOptionsAccessor};
-use lancedb::Session;
+use lancedb::ObjectStoreRegistry;
 use object_store::{ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, path::Path};
 
 use crate::{config::Location, domain::TableName};
@@ -85,10 +85,9 @@ impl Objects {
 
     pub(super) async fn open(
         location: &Location,
-        session: &Session,
+        registry: Arc<ObjectStoreRegistry>,
         params: &ObjectStoreParams,
     ) -> lance::Result<Self> {
-        let registry = session.store_registry();
         let (store, base) =
             ObjectStore::from_uri_and_params(registry, &location.uri, params).await?;
         Ok(Self {

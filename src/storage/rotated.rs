@@ -23,6 +23,7 @@ use object_store::path::Path;
 use secrecy::ExposeSecret;
 use url::Url;
 
+use super::cached::{Caching, Through};
 use crate::config::{Location, read_secret};
 
 /// The option that names the files of others: a JSON object.
@@ -50,12 +51,20 @@ pub(super) fn options(location: &Location) -> HashMap<String, String> {
     options
 }
 
-/// A registry that reads files again.
-pub(super) fn registry() -> ObjectStoreRegistry {
+/// A registry that reads files again, and opens stores to be read `through` a cache.
+pub(super) fn registry(through: Option<&Through>) -> ObjectStoreRegistry {
     let registry = ObjectStoreRegistry::default();
     for scheme in SCHEMES {
         if let Some(inner) = registry.get_provider(scheme) {
-            registry.insert(scheme, Arc::new(Rereading { inner }));
+            let rereading = Arc::new(Rereading { inner });
+            let provider: Arc<dyn ObjectStoreProvider> = match through.cloned() {
+                Some(through) => Arc::new(Caching {
+                    inner: rereading,
+                    through,
+                }),
+                None => rereading,
+            };
+            registry.insert(scheme, provider);
         }
     }
     registry

@@ -5,15 +5,20 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use lancedb::Session;
+use lancedb::{ObjectStoreRegistry, Session};
 
-use crate::config::{Cache, Location};
+use super::cached::Through;
+use crate::{
+    config::{Cache, Location},
+    disk_cache::DiskCache,
+};
 
 /// One LanceDB session per server; every connection to that server uses it. Two
 /// connections with the same URI at different servers hold different data, and a
 /// cache keyed by URI would mix them.
 pub struct Sessions {
     cache: Cache,
+    disk: Option<Arc<DiskCache>>,
     by_server: Mutex<HashMap<String, Arc<Session>>>,
 }
 
@@ -29,8 +34,14 @@ impl Sessions {
     pub fn new(cache: Cache) -> Self {
         Self {
             cache,
+            disk: None,
             by_server: Mutex::default(),
         }
+    }
+
+    /// The same, where LanceDB reads object stores through this cache.
+    pub fn through(self, disk: Option<Arc<DiskCache>>) -> Self {
+        Self { disk, ..self }
     }
 
     /// The session for a location.
@@ -40,13 +51,25 @@ impl Sessions {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let session = sessions.entry(location.server()).or_insert_with(|| {
+            let through = self.disk.clone().map(|cache| Through {
+                cache,
+                server: location.server(),
+            });
             Arc::new(Session::new(
                 self.cache.index_bytes,
                 self.cache.metadata_bytes,
-                Arc::new(super::rotated::registry()),
+                Arc::new(super::rotated::registry(through.as_ref())),
             ))
         });
         Arc::clone(session)
+    }
+
+    /// What opens the stores of a location past the cache on the local disk.
+    pub(super) fn stores_themselves(&self, session: &Session) -> Arc<ObjectStoreRegistry> {
+        match &self.disk {
+            Some(_) => Arc::new(super::rotated::registry(None)),
+            None => session.store_registry(),
+        }
     }
 
     /// What all caches together hold now.

@@ -44,7 +44,7 @@ impl Store {
         let session: Arc<Session> = sessions.of(location);
         let options = super::rotated::options(location);
         let params = Objects::params(options.clone());
-        let objects = Objects::open(location, &session, &params)
+        let objects = Objects::open(location, sessions.stores_themselves(&session), &params)
             .await
             .map_err(|e| unreachable_location(location, &e))?;
         let commits = commit_handler_from_url(&location.uri, &Some(params))

@@ -2,6 +2,7 @@
 //! is measured under a name that is not here.
 
 mod config;
+mod disk;
 mod grpc;
 mod handles;
 mod labels;
@@ -14,6 +15,7 @@ mod transport;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 pub use config::{config_loaded, config_reloaded};
+pub use disk::disk_cache_pages;
 pub use grpc::{Call, code_name, method};
 pub use load::{
     access_refused, answer_bytes, audit_failed, audited, concurrency_limit, queue_waited,
@@ -51,6 +53,7 @@ pub(crate) const GRPC_SECONDS: &str = "grpc_server_handling_seconds";
 pub(crate) const SEARCHES: &str = "lancedb_search_requests_total";
 pub(crate) const SEARCH_SECONDS: &str = "lancedb_search_latency_seconds";
 pub(crate) const REPEATED_WRITES: &str = "lancegate_repeated_writes_total";
+pub(crate) const DISK_CACHE_PAGES: &str = "lancegate_disk_cache_pages_total";
 pub(crate) const TABLE_ROWS: &str = "lancedb_table_rows";
 
 // Routing and connections.
@@ -123,6 +126,7 @@ fn describe() {
     );
     describe_admission();
     transport::describe();
+    disk::describe();
     describe_gauge!(BUILD_INFO, "Always 1; the labels say what runs.");
 }
 

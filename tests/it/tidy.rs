@@ -16,7 +16,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("telemetry", &["domain", "config", "proto"]),
     ("transport", &["admission", "domain", "config", "telemetry"]),
     ("wire", &["domain", "config", "proto"]),
-    ("storage", &["domain", "config"]),
+    ("disk_cache", &["telemetry"]),
+    ("storage", &["disk_cache", "domain", "config"]),
     ("connection", &["storage", "domain", "config"]),
     ("pool", &["domain", "config", "telemetry"]),
     (
@@ -90,6 +91,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "app",
         &[
+            "disk_cache",
             "admission",
             "gateway",
             "access",

@@ -1,8 +1,21 @@
 //! What finds out how nodes are: probes that read, and lists that are looked at again.
 
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
 use lancegate::proto::v1::{cluster_service_client::ClusterServiceClient, *};
 use lancegate::{app::App, config::failpoint::set_faults};
 use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 use super::fleet::{named_node, router_settings, start_node, start_router, topology, up, uri};
 use crate::{
@@ -104,4 +117,58 @@ async fn while_the_list_cannot_be_read_the_nodes_of_before_stay() {
     std::fs::write(&list, "").unwrap();
     until_some(async || (known().await.len() == 1).then_some(())).await;
     assert!(left());
+}
+
+/// A way to `node` that counts the bytes which are sent to it.
+async fn counted(node: SocketAddr) -> (SocketAddr, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let sent = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&sent);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (mut from, mut back) = client.into_split();
+            let (mut answers, mut to) = TcpStream::connect(node).await.unwrap().into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut answers, &mut back).await });
+            let counter = Arc::clone(&counter);
+            tokio::spawn(async move {
+                let mut bytes = [0; 4096];
+                while let Ok(read @ 1..) = from.read(&mut bytes).await {
+                    counter.fetch_add(read as u64, Ordering::SeqCst);
+                    if to.write_all(&bytes[..read]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (address, sent)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_left_is_left_alone() {
+    let folder = TempDir::new().unwrap();
+    let node = start_node(folder.path(), 1).await;
+    let (address, sent) = counted(node.grpc_address()).await;
+    let list = folder.path().join("nodes");
+    std::fs::write(&list, address.to_string()).unwrap();
+    let replicas = [format!("grpc+file://{}", list.display())];
+    let more = [
+        ("LANCEGATE_NODES__RESOLVE_INTERVAL", "50ms"),
+        ("LANCEGATE_HEALTH__PROBE_INTERVAL", "50ms"),
+    ];
+    let mut router = start_router(router_settings(&uri(&node), &replicas, &more)).await;
+    up(&mut router, 2).await;
+    // It is probed again and again.
+    let before = sent.load(Ordering::SeqCst);
+    until_some(async || (sent.load(Ordering::SeqCst) > before + 1_000).then_some(())).await;
+    std::fs::write(&list, "").unwrap();
+    until_some(async || (topology(&mut router).await.len() == 1).then_some(())).await;
+    // The last probe may be under way. Then there is silence: twenty intervals of it.
+    until_some(async || {
+        let before = sent.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        (sent.load(Ordering::SeqCst) == before).then_some(())
+    })
+    .await;
 }

@@ -1,0 +1,36 @@
+//! A build without the feature `disk-cache`: nothing opens one.
+
+use std::{convert::Infallible, path::Path, sync::Arc};
+
+use object_store::ObjectStore;
+
+/// There is none.
+#[derive(Debug, thiserror::Error)]
+#[error("this build has no cache on the local disk")]
+pub struct OpenError;
+
+/// There is none.
+#[derive(Debug)]
+pub struct DiskCache(Infallible);
+
+impl DiskCache {
+    /// Opens none.
+    pub async fn open(_: &Path, _: u64) -> Result<Arc<Self>, OpenError> {
+        Err(OpenError)
+    }
+
+    /// Nobody has one to call this with.
+    pub fn over(
+        self: &Arc<Self>,
+        _: &str,
+        _: &str,
+        _: Arc<dyn ObjectStore>,
+    ) -> Arc<dyn ObjectStore> {
+        match self.0 {}
+    }
+
+    /// Nobody has one to call this with.
+    pub async fn close(&self) {
+        match self.0 {}
+    }
+}
