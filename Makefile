@@ -3,7 +3,7 @@
 # Which benchmark `make bench` runs: compare, hop, overload, replication, routing or
 # security.
 BENCH ?= compare
-.PHONY: help run test test-external test-stores bench lint advisories sbom fmt build release clean
+.PHONY: help run test test-external test-stores bench lint advisories sbom fuzz fmt build release clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -34,6 +34,9 @@ lint: ## Check formatting, clippy, the shell scripts and the licences
 advisories: ## Ask the RustSec database about the dependencies (needs the network)
 	@scripts/setup.sh
 	@scripts/lint.sh advisories
+
+fuzz: ## Run the fuzz targets, a minute each (scripts/fuzz.sh SECONDS TARGET... for more)
+	@scripts/fuzz.sh
 
 sbom: ## Write target/sbom/lancegate.cdx.json: what the binary is built from
 	@scripts/setup.sh

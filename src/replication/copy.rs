@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{ReplicationError, drop::Dropper, failpoint, lease::Turn};
 use crate::{
-    domain::TableName,
+    domain::{Incarnation, TableName},
     storage::{FileCopy, ObjectError, Objects, Transfer, VersionFiles},
     telemetry::metrics,
 };
@@ -46,6 +46,8 @@ pub(super) struct Route<'a> {
     /// The replica's name.
     pub replica: &'a str,
     pub table: &'a TableName,
+    /// The creation of the table that is copied.
+    pub incarnation: Incarnation,
     pub parallel: usize,
     pub transfer: Transfer<'a>,
     pub dropper: &'a Dropper,
@@ -161,12 +163,16 @@ impl Route<'_> {
     ) -> Result<(), ReplicationError> {
         let path = self.path(&files.manifest);
         let bytes = self.manifest(files).await?;
+        // What was read is of the creation whose mark is still there: dropping deletes
+        // the manifests first. Another one has manifests of the same names.
+        self.must_be_of_it(self.source).await?;
         self.dropper.spare(vec![path.clone()]).await;
         // Another process may have deleted meanwhile what this one found there.
         if !self.turn.is_ours() {
             return Err(ReplicationError::NotOurTurn);
         }
         failpoint::reached("copy:manifest");
+        self.must_be_of_it(self.target).await?;
         if self.target.put_if_absent(&path, bytes.clone()).await? {
             metrics::file_copied(self.replica, bytes.len() as u64);
         } else if self.target.get(&path).await? != bytes {
@@ -174,6 +180,16 @@ impl Route<'_> {
         }
         failpoint::reached("copy:published");
         Ok(())
+    }
+
+    /// Makes sure that a location has the creation of the table that is copied.
+    async fn must_be_of_it(&self, place: &Objects) -> Result<(), ReplicationError> {
+        if self.incarnation == Incarnation::UNKNOWN
+            || place.incarnation(self.table).await? == Some(self.incarnation)
+        {
+            return Ok(());
+        }
+        Err(ReplicationError::SourceGone("incarnation".to_owned()))
     }
 
     /// Copies the files of a version and publishes it.

@@ -16,7 +16,7 @@ use super::{ReplicationError, failpoint};
 use crate::{
     connection::Connection,
     domain::{Error, TableName},
-    storage::{Needed, Objects, Store},
+    storage::{INCARNATION_MARKER, Needed, Objects, Store},
 };
 
 /// Deletes files of one replica later, without holding up what deletes them.
@@ -107,8 +107,8 @@ impl Dropper {
             .filter(|path| {
                 let file = path.strip_prefix(&folder).unwrap_or(path);
                 let file = file.trim_start_matches('/');
-                // Tags are gone by now: these are new ones.
-                !keep.contains(file) && !file.starts_with("_refs/")
+                // Tags and the mark are gone by now: these are new ones.
+                !keep.contains(file) && !file.starts_with("_refs/") && file != INCARNATION_MARKER
             })
             .collect();
         self.doomed.lock().await.extend(doomed.iter().cloned());

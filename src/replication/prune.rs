@@ -152,15 +152,14 @@ impl Context<'_> {
         let objects = self.target.objects();
         let there = objects.published(table).await?;
         let manifests = there.into_iter().filter(|(v, _)| versions.contains(v));
-        let route = self.route(table);
+        let folder = Objects::table_folder(table);
         let manifests: Vec<_> = manifests
-            .map(|(_, m)| (route.path(&m.file), m.size))
+            .map(|(_, m)| (format!("{folder}/{}", m.file), m.size))
             .collect();
         failpoint::reached("prune:begins");
         let mut bytes = self.delete(manifests).await?;
         failpoint::reached("prune:unpublished");
         let files = self.files_of_no_version(table).await?;
-        let folder = Objects::table_folder(table);
         for (path, _) in &files {
             memory.present.forget(within(path, &folder));
         }

@@ -19,7 +19,6 @@ use super::{
 use crate::{
     connection::Follows,
     domain::{Error, Resource, TableName},
-    storage::INCARNATION_MARKER,
 };
 
 /// What of the old copy the new one may be made of.
@@ -62,19 +61,19 @@ impl Context<'_> {
             .remove(&version)
             .filter(|f| !f.manifest.is_empty())
             .ok_or_else(|| ReplicationError::SourceGone(format!("version {version}")))?;
-        let route = self.route(table);
+        let incarnation = head.handle().incarnation();
+        let route = self.route(table, incarnation);
         route.copy_files(&files.files, &mut memory.present).await?;
 
         self.withhold_for_rebuild(table, memory).await?;
         self.replica.catalog().remove(table);
         unpublish(self.target, table).await?;
-        self.mark(table, head.handle().incarnation()).await?;
+        self.mark(table, incarnation).await?;
         route.publish(version, &files).await?;
-        self.serve(table, version, Follows::Anything, memory)
+        self.serve(table, version, incarnation, Follows::Anything, memory)
             .await?;
         let mut keep: BTreeSet<String> = files.files;
         keep.insert(files.manifest);
-        keep.insert(INCARNATION_MARKER.to_owned());
         self.dropper.delete_others(self.target, table, &keep).await
     }
 

@@ -72,14 +72,16 @@ impl Context<'_> {
         match self.plan(table, source, served.commit()).await? {
             Plan::UpToDate(version) => {
                 self.mark(table, incarnation).await?;
-                self.serve(table, version, Follows::Older, memory).await?;
+                self.serve(table, version, incarnation, Follows::Older, memory)
+                    .await?;
             }
             Plan::Advance(versions) => {
                 // Before the first manifest: what is published has a mark.
                 self.mark(table, incarnation).await?;
                 self.copy_versions(table, source, &versions, memory).await?;
                 let newest = versions.last().copied().unwrap_or(served.version());
-                self.serve(table, newest, Follows::Older, memory).await?;
+                self.serve(table, newest, incarnation, Follows::Older, memory)
+                    .await?;
             }
             Plan::Rebuild(version) => {
                 tracing::warn!(connection = %self.replica.name(), %table, version, "the table was re-created: its copy is replaced");
@@ -169,12 +171,13 @@ impl Context<'_> {
         }
     }
 
-    pub(super) fn route<'a>(&'a self, table: &'a TableName) -> Route<'a> {
+    pub(super) fn route<'a>(&'a self, table: &'a TableName, incarnation: Incarnation) -> Route<'a> {
         Route {
             source: self.source.objects(),
             target: self.target.objects(),
             replica: self.replica.name(),
             table,
+            incarnation,
             parallel: self.options.parallel_copies,
             transfer: Transfer {
                 pace: self.pace,
@@ -215,7 +218,7 @@ impl Context<'_> {
                 .remove(version)
                 .filter(|f| !f.manifest.is_empty())
                 .ok_or_else(|| ReplicationError::SourceGone(format!("version {version}")))?;
-            self.route(table)
+            self.route(table, source.incarnation())
                 .copy_version(*version, &files, &mut memory.present)
                 .await?;
         }
@@ -227,10 +230,15 @@ impl Context<'_> {
         &self,
         table: &TableName,
         version: u64,
+        incarnation: Incarnation,
         follows: Follows,
         memory: &mut Memory,
     ) -> Result<(), ReplicationError> {
         let snapshot = self.target.open_version(table, version).await?;
+        if snapshot.position().incarnation != incarnation {
+            // Another process is replacing the copy.
+            return Err(ReplicationError::SourceGone("incarnation".to_owned()));
+        }
         if memory.withheld.is_some() {
             withheld::release(self.target.objects(), table).await?;
             memory.withheld = None;

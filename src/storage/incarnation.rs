@@ -18,10 +18,10 @@ fn path(table: &TableName) -> String {
     format!("{}/{MARKER}", Objects::table_folder(table))
 }
 
-impl Store {
+impl Objects {
     /// The incarnation that is written in a table's folder, if one is.
     pub async fn incarnation(&self, table: &TableName) -> Result<Option<Incarnation>> {
-        match self.objects().get(&path(table)).await {
+        match self.get(&path(table)).await {
             Ok(bytes) => {
                 let text = std::str::from_utf8(&bytes).ok();
                 text.and_then(|t| Incarnation::parse(t.trim()))
@@ -31,6 +31,13 @@ impl Store {
             Err(ObjectError::NotFound(_)) => Ok(None),
             Err(e) => Err(unavailable(&e)),
         }
+    }
+}
+
+impl Store {
+    /// The incarnation that is written in a table's folder, if one is.
+    pub async fn incarnation(&self, table: &TableName) -> Result<Option<Incarnation>> {
+        self.objects().incarnation(table).await
     }
 
     /// Writes an incarnation into a table's folder unless there is one. Answers

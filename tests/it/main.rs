@@ -11,6 +11,7 @@ mod copying;
 mod crossing;
 mod data;
 mod differential;
+mod disk_cache;
 mod divergence;
 mod doubt;
 mod failpoints;

@@ -36,6 +36,8 @@ pub struct Faults {
     lost: u64,
     /// Of the conditional writes that landed: they are answered with 503.
     doubted: u64,
+    /// Before each request gets to the store.
+    latency: Duration,
     /// Headers of these names do not get to the store.
     stripped: &'static [&'static str],
 }
@@ -51,6 +53,7 @@ impl Faults {
             reset_after: 0,
             lost: 0,
             doubted: 0,
+            latency: Duration::ZERO,
             stripped: &[],
         }
     }
@@ -84,6 +87,14 @@ impl Faults {
         Self {
             seed,
             doubted: 333,
+            ..Self::none()
+        }
+    }
+
+    /// A store that is so far away, and well.
+    pub fn far(latency: Duration) -> Self {
+        Self {
+            latency,
             ..Self::none()
         }
     }
@@ -237,6 +248,7 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
         shared.count(fault);
         return client.write_all(&refusal(status, code)).await;
     }
+    tokio::time::sleep(shared.faults.latency).await;
     match fault {
         Fault::ResetBefore => {
             shared.count(fault);
