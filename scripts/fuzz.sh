@@ -42,6 +42,6 @@ for name in "$@"; do
     [ -e "dictionaries/$name" ] && dictionary=("-dict=dictionaries/$name")
     "$target/debug/$name" "corpus/$name" "${dictionary[@]}" -artifact_prefix="artifacts/$name/" \
         -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -max_len=4096 \
-        -print_final_stats=1 2>&1 | grep -E '^(==|SUMMARY|stat::|thread|assertion|artifact_prefix)|panicked|DONE' || true
-    [ -z "$(ls -A "artifacts/$name")" ] || die "$name: see fuzz/artifacts/$name"
+        -print_final_stats=1 >"artifacts/$name.log" 2>&1 || die "$name: see fuzz/artifacts/$name.log and fuzz/artifacts/$name"
+    grep -E '^stat::|DONE' "artifacts/$name.log"
 done

@@ -130,3 +130,13 @@ where
         cpu_us: used.as_secs_f64() * 1e6 / result.requests.max(1) as f64,
     })
 }
+
+/// The median, and between what the values are.
+pub fn cell(mut values: Vec<f64>, digits: usize) -> String {
+    values.sort_by(f64::total_cmp);
+    let (Some(least), Some(most)) = (values.first(), values.last()) else {
+        return String::new();
+    };
+    let median = values[values.len() / 2];
+    format!("{median:.digits$} [{least:.digits$} to {most:.digits$}]")
+}

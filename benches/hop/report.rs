@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets::NOTHING};
 
 use crate::{
     machine::Machine,
-    measure::{Measured, Sample},
+    measure::{Measured, Sample, cell},
 };
 
 /// The way that the others are compared with.
@@ -59,14 +59,4 @@ pub fn print(machine: &Machine, all: &[Measured], rows: usize) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     println!("\n{table}");
-}
-
-/// The median, and between what the values are.
-fn cell(mut values: Vec<f64>, digits: usize) -> String {
-    values.sort_by(f64::total_cmp);
-    let (Some(least), Some(most)) = (values.first(), values.last()) else {
-        return String::new();
-    };
-    let median = values[values.len() / 2];
-    format!("{median:.digits$} [{least:.digits$} to {most:.digits$}]")
 }

@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets::NOTHING};
 
 use crate::{
     machine::Machine,
-    measure::{Measured, Sample},
+    measure::{Measured, Sample, cell},
     ways::WAYS,
 };
 
@@ -33,10 +33,12 @@ pub fn print(machine: &Machine, all: &[Measured], rows: usize) {
             .iter()
             .find(|m| m.hop == WAYS[0].name && m.concurrency == measured.concurrency);
         let base = base.map_or(&[][..], |base| &base.samples);
-        let own = |of: fn(&Sample) -> f64, digits| cell(measured.samples.iter().map(of), digits);
+        let own = |of: fn(&Sample) -> f64, digits| {
+            cell(measured.samples.iter().map(of).collect(), digits)
+        };
         let beside = |of: fn(&Sample, &Sample) -> f64, digits| {
             let pairs = measured.samples.iter().zip(base);
-            cell(pairs.map(|(own, base)| of(own, base)), digits)
+            cell(pairs.map(|(own, base)| of(own, base)).collect(), digits)
         };
         table.add_row([
             measured.concurrency.to_string(),
@@ -56,15 +58,4 @@ pub fn print(machine: &Machine, all: &[Measured], rows: usize) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     println!("\n{table}");
-}
-
-/// The median, and between what the values are.
-fn cell(values: impl Iterator<Item = f64>, digits: usize) -> String {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let (Some(least), Some(most)) = (values.first(), values.last()) else {
-        return String::new();
-    };
-    let median = values[values.len() / 2];
-    format!("{median:.digits$} [{least:.digits$} to {most:.digits$}]")
 }

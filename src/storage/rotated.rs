@@ -23,7 +23,7 @@ use object_store::path::Path;
 use secrecy::ExposeSecret;
 use url::Url;
 
-use super::cached::{Caching, Through};
+use super::cached::Through;
 use crate::config::{Location, read_secret};
 
 /// The option that names the files of others: a JSON object.
@@ -56,15 +56,8 @@ pub(super) fn registry(through: Option<&Through>) -> ObjectStoreRegistry {
     let registry = ObjectStoreRegistry::default();
     for scheme in SCHEMES {
         if let Some(inner) = registry.get_provider(scheme) {
-            let rereading = Arc::new(Rereading { inner });
-            let provider: Arc<dyn ObjectStoreProvider> = match through.cloned() {
-                Some(through) => Arc::new(Caching {
-                    inner: rereading,
-                    through,
-                }),
-                None => rereading,
-            };
-            registry.insert(scheme, provider);
+            let through = through.cloned();
+            registry.insert(scheme, Arc::new(Rereading { inner, through }));
         }
     }
     registry
@@ -74,6 +67,17 @@ pub(super) fn registry(through: Option<&Through>) -> ObjectStoreRegistry {
 #[derive(Debug)]
 struct Rereading {
     inner: Arc<dyn ObjectStoreProvider>,
+    through: Option<Through>,
+}
+
+impl Rereading {
+    async fn open(&self, base_path: Url, params: &ObjectStoreParams) -> lance::Result<ObjectStore> {
+        let mut store = self.inner.new_store(base_path, params).await?;
+        if let Some(through) = &self.through {
+            store.apply_wrapper(through);
+        }
+        Ok(store)
+    }
 }
 
 #[async_trait::async_trait]
@@ -85,7 +89,7 @@ impl ObjectStoreProvider for Rereading {
     ) -> lance::Result<ObjectStore> {
         let options = params.storage_options().cloned().unwrap_or_default();
         let Some(files) = Files::named_in(options) else {
-            return self.inner.new_store(base_path, params).await;
+            return self.open(base_path, params).await;
         };
         let accessor =
             StorageOptionsAccessor::with_initial_and_provider(files.read(), Arc::new(files));
@@ -93,7 +97,7 @@ impl ObjectStoreProvider for Rereading {
             storage_options_accessor: Some(Arc::new(accessor)),
             ..params.clone()
         };
-        self.inner.new_store(base_path, &params).await
+        self.open(base_path, &params).await
     }
 
     fn extract_path(&self, url: &Url) -> lance::Result<Path> {

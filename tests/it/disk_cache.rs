@@ -55,6 +55,17 @@ struct Run {
     metrics: String,
 }
 
+/// Waits until all connections have the table.
+async fn has_the_table(server: &Server) {
+    let mut cluster = cluster_service_client::ClusterServiceClient::new(server.channel.clone());
+    until_some(async || {
+        let topology = cluster.get_topology(GetTopologyRequest {}).await.ok()?;
+        let mut connections = topology.into_inner().connections.into_iter();
+        connections.all(|c| c.tables.len() == 1).then_some(())
+    })
+    .await;
+}
+
 async fn run(proxy: &Proxy, folder: &Path, cache: Option<&Path>) -> Run {
     let mut settings = through(proxy, folder);
     if let Some(cache) = cache {
@@ -65,16 +76,7 @@ async fn run(proxy: &Proxy, folder: &Path, cache: Option<&Path>) -> Run {
     settings.push(("LANCEGATE_REPLICATION__POLL_INTERVAL".into(), "1h".into()));
     let env: Vec<_> = settings.iter().map(|(k, v)| (&**k, &**v)).collect();
     let server = Server::start(folder, 1, &env).await;
-    let mut cluster = cluster_service_client::ClusterServiceClient::new(server.channel.clone());
-    until_some(async || {
-        let topology = cluster.get_topology(GetTopologyRequest {}).await.ok()?;
-        let connections = topology.into_inner().connections;
-        connections
-            .iter()
-            .all(|c| c.tables.len() == 1)
-            .then_some(())
-    })
-    .await;
+    has_the_table(&server).await;
     let mut search = SearchServiceClient::new(server.channel.clone());
     let mut rng = StdRng::seed_from_u64(5);
     let (mut times, mut answers, before) = (Vec::new(), Vec::new(), proxy.requests());
@@ -135,16 +137,7 @@ async fn what_was_read_once_needs_no_store() {
         table.create_table(create).await.ok()
     })
     .await;
-    let mut cluster = cluster_service_client::ClusterServiceClient::new(server.channel.clone());
-    until_some(async || {
-        let topology = cluster.get_topology(GetTopologyRequest {}).await.ok()?;
-        let connections = topology.into_inner().connections;
-        connections
-            .iter()
-            .all(|c| c.tables.len() == 1)
-            .then_some(())
-    })
-    .await;
+    has_the_table(&server).await;
     assert!(server.process.terminate().await.success());
 
     let without = run(&proxy, folder.path(), None).await;
