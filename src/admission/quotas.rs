@@ -19,13 +19,18 @@ use governor::{
 };
 
 use super::Client;
-use crate::config::{self, Quota, failpoint};
+use crate::{
+    config::{self, Quota, failpoint},
+    domain::Principal,
+};
 
 /// Whom a quota is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Identity {
-    /// Somebody who was authenticated, by name.
-    Principal(Arc<str>),
+    /// Somebody who was authenticated. Those of one name who prove it in different ways
+    /// have the same quota, and each their own: who may choose the names of tokens does
+    /// not use up what a key may have.
+    Principal(Arc<Principal>),
     /// Somebody who showed nothing.
     Address(Client),
     /// All for whom there is no room.
@@ -38,7 +43,7 @@ const ANONYMOUS: &str = "anonymous";
 impl Identity {
     fn name(&self) -> &str {
         match self {
-            Identity::Principal(name) => name,
+            Identity::Principal(principal) => &principal.name,
             Identity::Address(_) | Identity::Others => ANONYMOUS,
         }
     }

@@ -41,12 +41,12 @@ impl Checked {
     }
 }
 
-/// Probes every location, all at once: the primary first, if it is one. Nodes are
-/// left out.
+/// Probes every location, all at once, for what a server does there: the primary
+/// first, if it is one. Nodes are left out.
 pub async fn check(config: &Config) -> Vec<Checked> {
     let sessions = Sessions::new(config.cache);
-    let locations = config.primary.location().into_iter();
-    let locations = locations.chain(config.replicas.iter());
+    let replicas: Vec<Location> = config.replicas_to_serve().collect();
+    let locations = config.primary.location().into_iter().chain(&replicas);
     join_all(locations.map(|location| check_one(location, &sessions))).await
 }
 

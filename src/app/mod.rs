@@ -161,7 +161,7 @@ impl App {
         let state = HttpState {
             recorder,
             probes: Arc::new(probes),
-            visitors: Arc::new(Visitors::new(live.clone(), access.clone())),
+            visitors: Arc::new(Visitors::new(live.clone(), access.clone(), audit.clone())),
         };
         let (stop_http, live_http) = (tasks.stop(), live.clone());
         tasks.spawn(async move {

@@ -51,7 +51,7 @@ pub async fn replicate(config: Config, sources: Sources) -> Result<(), AppError>
     let logs = logs::init(&config.logging)?;
     let log = Some(logs.filter());
     let audit = AuditLog::open(&config.audit)?;
-    let replicator = Replicator::start(config).await?;
+    let replicator = Replicator::start(config, audit.clone()).await?;
     let origin = Some(Origin { sources, log });
     let heeds = heed::of_access(replicator.access.as_ref())
         .into_iter()
@@ -98,7 +98,7 @@ pub(super) fn options(config: &Config) -> Replication {
 }
 
 impl Replicator {
-    async fn start(config: Config) -> Result<Self, AppError> {
+    async fn start(config: Config, audit: AuditLog) -> Result<Self, AppError> {
         let recorder = metrics::install(config.metrics.max_table_labels)?;
         let access = match config.access.clone() {
             Some(settings) => Some(Access::start(settings).await?),
@@ -149,7 +149,7 @@ impl Replicator {
         let state = HttpState {
             recorder,
             probes: Arc::new(ReplicatorProbes { router }),
-            visitors: Arc::new(Visitors::new(live.clone(), access.clone())),
+            visitors: Arc::new(Visitors::new(live.clone(), access.clone(), audit)),
         };
         let (stop_http, live_http) = (tasks.stop(), live.clone());
         tasks.spawn(async move {

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use url::{Host, Url};
 
 use super::{
+    before_nodes,
     checks::{Zero, duration},
     fault::Faults,
     raw,
@@ -153,7 +154,11 @@ const ALGORITHMS: [&str; 9] = [
 ];
 
 /// Checks `[access]`; `None` where nobody is asked who they are.
-pub(super) fn access(raw: &raw::Access, has_nodes: bool, faults: &mut Faults) -> Option<Access> {
+pub(super) fn access(
+    raw: &raw::Access,
+    nodes: before_nodes::OfNodes,
+    faults: &mut Faults,
+) -> Option<Access> {
     let interval = "access.reload_interval";
     let reload_interval = duration(faults, interval, &raw.reload_interval, Zero::Refused);
     let jwt = jwt(&raw.jwt, faults);
@@ -172,10 +177,7 @@ pub(super) fn access(raw: &raw::Access, has_nodes: bool, faults: &mut Faults) ->
     if bindings.is_empty() {
         faults.push("access.bindings", "is empty: nobody may do anything");
     }
-    if certificates && has_nodes {
-        let problem = "has cert: principals, and a certificate is not forwarded to other nodes: use API keys or tokens";
-        faults.push("access.bindings", problem);
-    }
+    before_nodes::check(&bindings, nodes, faults);
     Some(Access {
         api_keys_file: path(&raw.api_keys_file),
         reload_interval,

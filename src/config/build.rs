@@ -10,6 +10,7 @@ use super::{
     access::access,
     admission::admission,
     audit::audit,
+    before_nodes::OfNodes,
     cache::cache,
     checks::{Zero, bytes, duration, secret_file},
     connections::{Connections, connections},
@@ -73,7 +74,12 @@ pub(super) fn build_and_validate(
         nodes,
     } = connections?;
     let has_nodes = !nodes.is_empty() || primary.location().is_none();
-    let access = access(&raw.access, has_nodes, faults);
+    let of_nodes = match (has_nodes, raw.nodes.enforce_access) {
+        (false, _) => OfNodes::None,
+        (true, false) => OfNodes::Unsaid,
+        (true, true) => OfNodes::Enforced,
+    };
+    let access = access(&raw.access, of_nodes, faults);
     let here = replicas.iter().chain(primary.location());
     let named = here.map(|location| location.name.as_str());
     let named = named.chain(nodes.iter().map(|node| node.name.as_str()));
@@ -141,7 +147,11 @@ fn server(all: &Raw, faults: &mut Faults) -> Option<Server> {
             "must differ from server.grpc_address",
         );
     }
-    exposure(grpc_address, tls.as_ref(), all, faults);
+    let ports = [
+        (grpc_address, tls.as_ref()),
+        (http_address, http_tls.as_ref()),
+    ];
+    exposure(ports, all, faults);
     Some(Server {
         grpc_address,
         http_address,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::{
     Discovery, Location, NodePrimary, NodeReplica, Primary, ReplicaMode,
     fault::Faults,
-    location::{canonical, encrypted_or_allowed, heeded, identity, storage_options},
+    location::{canonical, fit_addresses, heeded, identity, storage_options},
     nodes::is_node,
     pool::zone,
     raw::{self, Raw},
@@ -212,7 +212,7 @@ fn place(path: &str, default_name: String, raw: Written<'_>, faults: &mut Faults
         }));
     }
     let (storage_options, option_files) = storage_options(path, raw.storage_options, faults);
-    encrypted_or_allowed(path, &storage_options, faults);
+    fit_addresses(path, &storage_options, faults);
     let uri = match raw.uri {
         Some(uri) => faults.ok(&at, canonical(uri))?,
         None => {

@@ -9,7 +9,7 @@ const ALL_SAFE: &str = "@safe";
 /// answer the same for all rows of a query: those of DataFusion that do, and Lance's
 /// own. Not among them: what answers with a text or list of any length (`repeat`,
 /// `lpad`, `range`, `array_resize`, ...), what may make a text many times as long as
-/// it was and can be nested (`replace`, `regexp_replace`, `encode`), and what is
+/// it was (`replace`, `regexp_replace`, `encode`, `array_to_string`), and what is
 /// different each time (`random`, `uuid`).
 const SAFE: &[&str] = &[
     // Numbers.
@@ -155,7 +155,6 @@ const SAFE: &[&str] = &[
     "array_reverse",
     "array_slice",
     "array_sort",
-    "array_to_string",
     "array_union",
     "cardinality",
     "cosine_distance",
@@ -186,7 +185,6 @@ const SAFE: &[&str] = &[
     "list_reverse",
     "list_slice",
     "list_sort",
-    "list_to_string",
     "list_union",
     "make_array",
     "make_list",

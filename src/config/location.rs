@@ -192,8 +192,9 @@ fn server(options: &BTreeMap<String, SecretString>) -> String {
 }
 
 /// Addresses without TLS are faults unless they are allowed in words: what goes
-/// there, data and keys, can be read by anybody on the way.
-pub(super) fn encrypted_or_allowed(
+/// there, data and keys, can be read by anybody on the way. So are addresses with a
+/// password in them, which errors of the store's client would tell.
+pub(super) fn fit_addresses(
     path: &str,
     options: &BTreeMap<String, SecretString>,
     faults: &mut Faults,
@@ -206,17 +207,22 @@ pub(super) fn encrypted_or_allowed(
                 "true" | "1" | "on" | "yes" | "y"
             )
     });
-    if is_allowed {
-        return;
-    }
     for (key, value) in options {
         let is_address = SERVER_OPTIONS.contains(&lower(key).as_str())
             || OTHER_ADDRESSES.contains(&lower(key).as_str());
-        if is_address && lower(value.expose_secret()).starts_with("http://") {
-            faults.push(
-                format!("{path}.storage_options.{key}"),
-                "is an address without TLS (http://): use https://, or allow it with allow_http = \"true\"",
-            );
+        if !is_address {
+            continue;
+        }
+        let setting = || format!("{path}.storage_options.{key}");
+        if !is_allowed && lower(value.expose_secret()).starts_with("http://") {
+            let problem = "is an address without TLS (http://): use https://, or allow it with allow_http = \"true\"";
+            faults.push(setting(), problem);
+        }
+        let url = Url::parse(value.expose_secret());
+        if url.is_ok_and(|url| !url.username().is_empty() || url.password().is_some()) {
+            let problem =
+                "must not have a user or a password in it: credentials have options of their own";
+            faults.push(setting(), problem);
         }
     }
 }

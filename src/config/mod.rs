@@ -9,6 +9,7 @@
 mod access;
 mod admission;
 mod audit;
+mod before_nodes;
 mod build;
 mod cache;
 mod checks;

@@ -50,6 +50,8 @@ pub struct NodeSettings {
     pub resolve_interval: Duration,
     /// How much less time than there is a node is given.
     pub deadline_margin: Duration,
+    /// Whether the nodes decide by the same bindings what is there for whom.
+    pub enforce_access: bool,
 }
 
 /// The node that is the primary.
@@ -220,6 +222,7 @@ pub(super) fn settings(raw: &raw::Nodes, faults: &mut Faults) -> NodeSettings {
         keepalive_timeout: read("keepalive_timeout", &raw.keepalive_timeout, Zero::Refused),
         resolve_interval: read("resolve_interval", &raw.resolve_interval, Zero::Refused),
         deadline_margin: read("deadline_margin", &raw.deadline_margin, Zero::Allowed),
+        enforce_access: raw.enforce_access,
     }
 }
 
@@ -242,6 +245,7 @@ impl Nodes {
             tls: self.tls.to_raw(),
             api_key: raw::StorageOption(api_key),
             api_key_file,
+            enforce_access: settings.enforce_access,
         }
     }
 }

@@ -100,11 +100,12 @@ pub(super) struct Server {
     pub tls: ServerTls,
     /// TLS of the HTTP port.
     pub http_tls: ServerTls,
-    /// Whether gRPC may be served in plaintext on an address that is not loopback:
-    /// for a mesh or a private network that protects it.
+    /// Whether gRPC and HTTP may be served in plaintext on an address that is not
+    /// loopback: for a mesh or a private network that protects it.
     pub allow_plaintext: bool,
-    /// Whether gRPC may be served to everybody on an address that is not loopback:
-    /// for a mesh or a private network that knows who may call.
+    /// Whether gRPC, and the metrics of the HTTP port, may be served to everybody on an
+    /// address that is not loopback: for a mesh or a private network that knows who may
+    /// call.
     pub allow_unauthenticated: bool,
 }
 

@@ -17,6 +17,8 @@ pub struct Sessions {
     pub max_ttl: Duration,
     /// Most sessions of one table.
     pub max_open: usize,
+    /// Most of them that one caller has.
+    pub max_per_principal: usize,
 }
 
 /// Checks `[sessions]`.
@@ -31,6 +33,7 @@ pub(super) fn sessions(raw: &raw::Sessions, faults: &mut Faults) -> Sessions {
         default_ttl,
         max_ttl,
         max_open: raw.max_open,
+        max_per_principal: raw.max_per_principal,
     }
 }
 
@@ -41,6 +44,7 @@ impl Sessions {
             default_ttl: self.default_ttl.into(),
             max_ttl: self.max_ttl.into(),
             max_open: self.max_open,
+            max_per_principal: self.max_per_principal,
         }
     }
 }

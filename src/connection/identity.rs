@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::Connection;
 use crate::{
-    domain::{Error, Result, Role},
-    storage::{ObjectError, Sessions, Store},
+    domain::{Error, Result, Role, view::ConnectionState},
+    storage::{ObjectError, Sessions, Store, redacted},
 };
 
 /// The object that says which location this is. It is how a probe tells a
@@ -26,24 +26,31 @@ impl Connection {
         if let Some(store) = self.store.load_full() {
             return Ok(store);
         }
-        let store = Arc::new(Store::connect(&self.location, sessions).await?);
+        let store = Store::connect(&self.location, sessions).await;
+        let store = Arc::new(store.map_err(|e| self.told(e.for_clients(), &e))?);
         let objects = store.objects();
         let fresh = uuid::Uuid::new_v4().to_string();
         let identity = match objects.get(IDENTITY).await {
             Ok(bytes) => Some(bytes),
             Err(ObjectError::NotFound(_)) => {
                 match objects.put_if_absent(IDENTITY, Bytes::from(fresh)).await {
-                    Ok(_) => Some(objects.get(IDENTITY).await.map_err(unavailable)?),
+                    Ok(_) => Some(
+                        objects
+                            .get(IDENTITY)
+                            .await
+                            .map_err(|e| self.unavailable(&e))?,
+                    ),
                     // On a store only what it says in words: whatever else went wrong
                     // may be right a moment later.
                     Err(e) if self.location.is_local() || e.is_refusal() => {
-                        tracing::warn!(connection = %self.name, error = %e, "the location takes no writes");
+                        let error = self.redacted(&e.to_string());
+                        tracing::warn!(connection = %self.name, error, "the location takes no writes");
                         None
                     }
-                    Err(e) => return Err(unavailable(e)),
+                    Err(e) => return Err(self.unavailable(&e)),
                 }
             }
-            Err(e) => return Err(unavailable(e)),
+            Err(e) => return Err(self.unavailable(&e)),
         };
         let identity = identity.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let commits = self.role == Role::Primary && !self.location.commits_elsewhere();
@@ -56,7 +63,7 @@ impl Connection {
                 Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
                 // An empty location, which replication is about to claim.
                 Err(ObjectError::NotFound(_)) => None,
-                Err(e) => return Err(unavailable(e)),
+                Err(e) => return Err(self.unavailable(&e)),
             },
         };
         self.identity.store(identity.map(Arc::new));
@@ -75,8 +82,34 @@ impl Connection {
             Ok(bytes) if bytes == identity.as_bytes() => Ok(()),
             Ok(_) => Err(gone("the location is another one than at the start")),
             Err(ObjectError::NotFound(_)) => Err(gone("the location's folder or prefix is gone")),
-            Err(e) => Err(unavailable(e)),
+            Err(e) => Err(self.unavailable(&e)),
         }
+    }
+
+    /// A text of the store without the secrets of the location's options.
+    pub fn redacted(&self, text: &str) -> String {
+        redacted(text, &self.location)
+    }
+
+    fn unavailable(&self, error: &ObjectError) -> Error {
+        let told = Error::Unavailable {
+            reason: "STORAGE_UNAVAILABLE",
+            message: error.for_clients().into(),
+            retry_after: Duration::from_secs(1),
+        };
+        self.told(told, error)
+    }
+
+    /// What clients are told of an error. What the store said is for the log, and not
+    /// again and again while the connection is down for it.
+    fn told(&self, told: Error, detail: &dyn std::fmt::Display) -> Error {
+        let status = self.status();
+        let last = status.last_error.as_ref().map(|(text, _)| text);
+        if status.state != ConnectionState::Down || last != Some(&told.to_string()) {
+            let detail = self.redacted(&detail.to_string());
+            tracing::warn!(connection = %self.name, detail, "object store error");
+        }
+        told
     }
 }
 
@@ -85,14 +118,5 @@ fn gone(message: &str) -> Error {
         reason: "LOCATION_GONE",
         message: message.to_owned(),
         retry_after: Duration::from_secs(5),
-    }
-}
-
-fn unavailable(error: ObjectError) -> Error {
-    tracing::warn!(detail = %error, "object store error");
-    Error::Unavailable {
-        reason: "STORAGE_UNAVAILABLE",
-        message: "the location did not answer as it should".into(),
-        retry_after: Duration::from_secs(1),
     }
 }

@@ -6,6 +6,7 @@
 
 mod arrive;
 mod ask;
+mod caller;
 mod catalog;
 mod embedded;
 mod events;
@@ -19,6 +20,7 @@ mod primary;
 mod watch;
 
 pub use arrive::Follows;
+pub use caller::Caller;
 pub use catalog::{Catalog, Entry};
 pub use embedded::{Connection, Status};
 pub use events::Events;

@@ -20,10 +20,10 @@ mod requests;
 pub use prune::{Pruned, Unwanted};
 
 use self::requests::Requests;
-use super::{Connection, history::History};
+use super::{Caller, Connection, history::History};
 use crate::{
     config::{Writes, failpoint},
-    domain::{Error, Incarnation, Position, Result, TableName, view::Lag},
+    domain::{Incarnation, Position, Result, TableName, view::Lag},
     storage::{Handle, Snapshot},
 };
 
@@ -162,9 +162,20 @@ impl Primary {
         lane.lock_owned().await
     }
 
-    /// Runs a write and serves what it made. It goes on when the caller goes
-    /// away: a commit that was begun is finished. Answers the incarnation too that
-    /// was written: by now the name may be another one's.
+    /// The lane of a table that there is: it is opened first, so that an unknown one
+    /// has no lane.
+    async fn lane_of(&self, name: &TableName) -> Result<OwnedMutexGuard<Requests>> {
+        self.head(name).await?;
+        Ok(self.lane(name).await)
+    }
+
+    /// Runs a write and serves what it made. Once it has begun it goes on when the
+    /// caller goes away: a commit is finished. Before that, while it waits for its
+    /// lane, it is given up. Answers the incarnation too that was written: by now the
+    /// name may be another one's.
+    ///
+    /// # Errors
+    /// [`crate::domain::Error::Unavailable`] where it was given up, and those of `write`.
     pub async fn write<T, F, Fut>(
         self: &Arc<Self>,
         name: &TableName,
@@ -176,17 +187,17 @@ impl Primary {
         F: FnOnce(Handle) -> Fut + Send + 'static,
         Fut: Future<Output = Result<T>> + Send,
     {
+        let caller = Caller::current();
+        let guard = match lane {
+            Lane::Alone => Some(caller.begin(self.lane_of(name)).await?),
+            Lane::Beside => None,
+        };
         let (primary, name) = (Arc::clone(self), name.clone());
-        finished(tokio::spawn(async move {
-            // Opened first, so that an unknown table has no lane.
-            primary.head(&name).await?;
-            let _guard = match lane {
-                Lane::Alone => Some(primary.lane(&name).await),
-                Lane::Beside => None,
-            };
+        let work = async move {
+            let _guard = guard;
             primary.commit(&name, write).await
-        }))
-        .await
+        };
+        caller.finish(work).await
     }
 
     async fn commit<T, F, Fut>(&self, name: &TableName, work: F) -> Result<(T, Incarnation)>
@@ -263,10 +274,11 @@ impl Primary {
         F: FnOnce(Arc<crate::storage::Store>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Handle>> + Send,
     {
+        let (caller, store) = (Caller::current(), self.connection.store()?);
+        let lane = caller.begin(async { Ok(self.lane(name).await) }).await?;
         let (primary, name) = (Arc::clone(self), name.clone());
-        finished(tokio::spawn(async move {
-            let store = primary.connection.store()?;
-            let _lane = primary.lane(&name).await;
+        let work = async move {
+            let _lane = lane;
             let handle = match create(store).await {
                 Ok(handle) => handle,
                 Err(e) => {
@@ -282,32 +294,29 @@ impl Primary {
             primary.connection.catalog().replace(&snapshot);
             primary.announce(&snapshot);
             Ok(snapshot.position())
-        }))
-        .await
+        };
+        caller.finish(work).await
     }
 
     /// Drops a table.
     pub async fn drop_table(self: &Arc<Self>, name: &TableName) -> Result<()> {
-        let (primary, name) = (Arc::clone(self), name.clone());
-        finished(tokio::spawn(async move {
-            let store = primary.connection.store()?;
+        let (caller, store) = (Caller::current(), self.connection.store()?);
+        let begin = async {
             // Refused before anything changes.
-            store.open(&name).await?;
-            let pruning = Arc::clone(&primary.table(&name).pruning);
-            let _pruning = pruning.lock().await;
-            let _lane = primary.lane(&name).await;
+            store.open(name).await?;
+            let pruning = self.pruning(name).await;
+            Ok((pruning, self.lane(name).await))
+        };
+        let alone = caller.begin(begin).await?;
+        let (primary, name) = (Arc::clone(self), name.clone());
+        let work = async move {
+            let _alone = alone;
             primary.connection.catalog().remove(&name);
             let dropped = store.drop_table(&name).await;
             lock(&primary.tables).remove(&name);
             primary.changes.send_modify(|n| *n += 1);
             dropped
-        }))
-        .await
+        };
+        caller.finish(work).await
     }
-}
-
-/// Waits for a task of ours. It is never aborted, so it fails only by a panic.
-async fn finished<T>(task: tokio::task::JoinHandle<Result<T>>) -> Result<T> {
-    task.await
-        .unwrap_or_else(|e| Err(Error::Internal(format!("a write stopped half-way: {e}"))))
 }

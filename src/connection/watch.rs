@@ -8,9 +8,15 @@ use tokio_util::sync::CancellationToken;
 use super::{Connection, ask::Rotation};
 use crate::{
     config::{Health, Live},
-    domain::{Error, view::ConnectionState},
+    domain::{Error, Result, view::ConnectionState},
     storage::Sessions,
 };
+
+/// For how long a location that is not on this machine may be opened, where probes may
+/// not take longer anyway: it takes a dozen requests, one after the other, and some
+/// clients must first ask for credentials. One that is cut off begins anew, and would do
+/// so for ever.
+const OPENING: Duration = Duration::from_secs(30);
 
 /// Probes until `stop`: whether the location is the same one, and whether one row
 /// can be read of one of the tables that it serves. A connection that is not up is probed every second at
@@ -29,7 +35,11 @@ pub async fn watch(
         troubles.mark_unchanged();
         changes.mark_unchanged();
         let health = live.load().health;
-        probe_once(&connection, &sessions, health, &mut rotation, &mut failures).await;
+        let probe = probe_once(&connection, &sessions, health, &mut rotation, &mut failures);
+        tokio::select! {
+            () = probe => {}
+            () = stop.cancelled() => return,
+        }
         let pause = match connection.state() {
             ConnectionState::Up if failures == 0 => health.probe_interval,
             _ => health.probe_interval.min(Duration::from_secs(1)),
@@ -51,20 +61,19 @@ async fn probe_once(
     rotation: &mut Rotation,
     failures: &mut u32,
 ) {
-    let probe = async {
-        connection.open(sessions).await?;
-        connection.probe().await?;
-        connection.read_something(rotation).await
+    let opening = match connection.location.is_local() {
+        true => health.probe_timeout,
+        false => health.probe_timeout.max(OPENING),
     };
-    let outcome = timeout(health.probe_timeout, probe)
+    let probe = async {
+        within(opening, health, connection.open(sessions)).await?;
+        within(health.probe_timeout, health, async {
+            connection.probe().await?;
+            connection.read_something(rotation).await
+        })
         .await
-        .unwrap_or_else(|_| {
-            Err(Error::Unavailable {
-                reason: "PROBE_TIMEOUT",
-                message: format!("no answer within {:?}", health.probe_timeout),
-                retry_after: health.probe_interval,
-            })
-        });
+    };
+    let outcome = probe.await;
     match outcome {
         Ok(()) => {
             *failures = 0;
@@ -86,4 +95,19 @@ async fn probe_once(
             }
         }
     }
+}
+
+/// What is done in time.
+async fn within<T>(
+    limit: Duration,
+    health: Health,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    timeout(limit, work).await.unwrap_or_else(|_| {
+        Err(Error::Unavailable {
+            reason: "PROBE_TIMEOUT",
+            message: format!("no answer within {limit:?}"),
+            retry_after: health.probe_interval,
+        })
+    })
 }

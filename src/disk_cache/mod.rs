@@ -4,12 +4,13 @@
 //! read once is true for as long as it is kept. Manifests and everything that lancegate
 //! itself keeps go past the cache: they say what there is. The cache holds pages of
 //! [`PAGE`] bytes in one bounded folder, each with a checksum, and is there again after
-//! a restart; what is damaged is read from the store anew.
+//! a restart; what is damaged is read from the store anew, and so is all of a table
+//! whose files were replaced ([`DiskCache::forget`]).
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, Write},
+    fs::File,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -18,13 +19,17 @@ use foyer::{
     BlockEngineConfig, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder,
     HybridCachePolicy, PsyncIoEngineConfig, RecoverMode,
 };
-use object_store::ObjectStore;
+use object_store::{ObjectStore, path::Path as StorePath};
 
 use self::{
-    page::{Page, PageKey},
+    folder::{Claimed, claim},
+    generations::Generations,
+    page::{FileKey, Page, PageKey, TableKey},
     store::Cached,
 };
 
+mod folder;
+mod generations;
 mod page;
 mod store;
 #[cfg(test)]
@@ -35,8 +40,16 @@ mod tests;
 /// the disk than in the file do not count.
 pub const PAGE: u64 = 128 << 10;
 
-/// What is freed together, in bytes.
-const BLOCK: usize = 16 << 20;
+/// About how many blocks there are in a large cache. A block is what is freed together,
+/// and a file that stays open, of which a process may often have no more than 1024.
+const BLOCKS: u64 = 256;
+
+/// The bounds of the size of a block, in bytes. Foyer counts within one in 32 bits.
+const LEAST_BLOCK: u64 = 16 << 20;
+const LARGEST_BLOCK: u64 = 2 << 30;
+
+/// What the sizes of blocks are multiples of.
+const ALIGNED: u64 = 4 << 10;
 
 /// Pages that were just read are in memory for a moment, up to so many bytes. LanceDB
 /// has caches of its own for what is read often.
@@ -44,12 +57,6 @@ const MEMORY: usize = 32 << 20;
 
 /// Bytes that wait to be written to the disk; more of them are not kept.
 const WRITE_BUFFER: usize = 64 << 20;
-
-/// Says that a folder is a cache, and of which size and form.
-const MARK: &str = "lancegate-cache";
-
-/// The form of what is in a folder: another one is thrown away.
-const FORM: u32 = 1;
 
 /// Why there is no cache.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +81,7 @@ pub enum OpenError {
 /// A cache in one folder. It is shared by all the tables and stores of a process.
 pub struct DiskCache {
     pages: HybridCache<PageKey, Page>,
+    generations: Generations,
     /// Locked for as long as the cache is open.
     _mark: File,
 }
@@ -91,18 +99,24 @@ impl DiskCache {
     /// # Errors
     /// Those of [`OpenError`].
     pub async fn open(folder: &Path, bytes: u64) -> Result<Arc<Self>, OpenError> {
-        let mark = claim(folder, bytes)?;
+        let Claimed {
+            mark,
+            blocks,
+            generations,
+        } = claim(folder, bytes)?;
         let engine = |cause| OpenError::Engine {
             folder: folder.to_owned(),
             cause,
         };
-        let device = FsDeviceBuilder::new(folder.join("blocks"))
+        let device = FsDeviceBuilder::new(blocks)
             .with_capacity(usize::try_from(bytes).unwrap_or(usize::MAX))
             .build()
             .map_err(engine)?;
         let blocks = BlockEngineConfig::new(device)
-            .with_block_size(BLOCK)
-            .with_buffer_pool_size(WRITE_BUFFER);
+            .with_block_size(block_size(bytes))
+            .with_buffer_pool_size(WRITE_BUFFER)
+            // Foyer 0.22 has 16 MiB here, whatever the buffer has room for.
+            .with_submit_queue_size_threshold(WRITE_BUFFER);
         let pages = HybridCacheBuilder::new()
             .with_name("lancegate")
             // What was read is of use after a restart: it does not wait until memory is full.
@@ -116,7 +130,11 @@ impl DiskCache {
             .build()
             .await
             .map_err(engine)?;
-        Ok(Arc::new(Self { pages, _mark: mark }))
+        Ok(Arc::new(Self {
+            pages,
+            generations,
+            _mark: mark,
+        }))
     }
 
     /// A store that is read through the cache. `server` tells stores apart whose
@@ -130,12 +148,36 @@ impl DiskCache {
         Arc::new(Cached::new(Arc::clone(self), server, bucket, inner))
     }
 
+    /// Has the files of a table read from the store from now on, whatever was kept of
+    /// them, also after a restart. `server` and `bucket` are those of
+    /// [`DiskCache::over`], and `folder` is the table's.
+    ///
+    /// # Errors
+    /// It could not be written down: then what was kept still counts.
+    pub async fn forget(
+        self: &Arc<Self>,
+        server: &str,
+        bucket: &str,
+        folder: &StorePath,
+    ) -> io::Result<()> {
+        let table = TableKey::of(server, bucket, folder.as_ref());
+        let cache = Arc::clone(self);
+        // It waits for the disk.
+        let noted = tokio::task::spawn_blocking(move || cache.generations.next(table)).await;
+        noted.unwrap_or_else(|stopped| Err(io::Error::other(stopped)))
+    }
+
     /// Writes what still waits to be written, and closes the cache: from now on all is
     /// read from the stores.
     pub async fn close(&self) {
         if let Err(error) = self.pages.close().await {
             tracing::warn!(%error, "the cache on the local disk could not be closed");
         }
+    }
+
+    /// Which file it is that is read from now on.
+    fn file(&self, table: TableKey, path: &StorePath) -> FileKey {
+        FileKey::of(table, self.generations.get(table), path)
     }
 
     /// A page, unless it is not there or damaged.
@@ -154,36 +196,9 @@ impl DiskCache {
     }
 }
 
-/// Takes a folder for this process, and empties it where it has another size or form.
-fn claim(folder: &Path, bytes: u64) -> Result<File, OpenError> {
-    let unusable = |cause| OpenError::Folder {
-        folder: folder.to_owned(),
-        cause,
-    };
-    fs::create_dir_all(folder).map_err(unusable)?;
-    let path = folder.join(MARK);
-    if !path.exists() && fs::read_dir(folder).map_err(unusable)?.next().is_some() {
-        return Err(OpenError::NotACache(folder.to_owned()));
-    }
-    let mut options = OpenOptions::new();
-    let options = options.read(true).write(true).create(true).truncate(false);
-    let mut mark = options.open(&path).map_err(unusable)?;
-    match mark.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => return Err(OpenError::InUse(folder.to_owned())),
-        Err(fs::TryLockError::Error(cause)) => return Err(unusable(cause)),
-    }
-    let wanted = format!("form {FORM}, {bytes} bytes\n");
-    let mut found = String::new();
-    mark.read_to_string(&mut found).map_err(unusable)?;
-    if found != wanted {
-        match fs::remove_dir_all(folder.join("blocks")) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(unusable(cause)),
-            _ => {}
-        }
-        mark.set_len(0).map_err(unusable)?;
-        mark.rewind().map_err(unusable)?;
-        mark.write_all(wanted.as_bytes()).map_err(unusable)?;
-    }
-    Ok(mark)
+/// The size of the blocks of a cache of so many bytes.
+fn block_size(bytes: u64) -> usize {
+    let size = bytes.div_ceil(BLOCKS).next_multiple_of(ALIGNED);
+    // A machine that cannot count so far has no such disk.
+    usize::try_from(size.clamp(LEAST_BLOCK, LARGEST_BLOCK)).unwrap_or(usize::MAX)
 }

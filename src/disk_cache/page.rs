@@ -1,6 +1,7 @@
 //! A page of a file, and what it is found by.
 
 use std::{
+    fmt,
     io::{Read, Write},
     ops::Range,
 };
@@ -25,22 +26,50 @@ impl PageKey {
     pub const META: u64 = u64::MAX;
 }
 
-/// Which file, of all stores.
+/// Which table, of all stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct TableKey([u8; 16]);
+
+impl TableKey {
+    /// A table by the server, the bucket and the folder that it has.
+    pub fn of(server: &str, bucket: &str, folder: &str) -> Self {
+        Self(hash([server, bucket, folder].map(str::as_bytes)))
+    }
+
+    /// As it is displayed.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = u128::from_str_radix(text, 16).ok()?;
+        Some(Self(number.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for TableKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// Which file, of all stores, and of which generation of its table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct FileKey([u8; 16]);
 
 impl FileKey {
-    /// A file by the server, the bucket and the path that it has.
-    pub fn of(server: &str, bucket: &str, path: &Path) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for part in [server, bucket, path.as_ref()] {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
-        }
-        let mut key = [0; 16];
-        hasher.finalize_xof().fill(&mut key);
-        Self(key)
+    /// A file by its table, the table's generation and its path.
+    pub fn of(table: TableKey, generation: u64, path: &Path) -> Self {
+        let generation = generation.to_le_bytes();
+        Self(hash([&table.0, &generation, path.as_ref().as_bytes()]))
     }
+}
+
+fn hash(parts: [&[u8]; 3]) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    let mut key = [0; 16];
+    hasher.finalize_xof().fill(&mut key);
+    key
 }
 
 /// Bytes of a file, and what the store said of the file when they were read.

@@ -12,7 +12,7 @@ use object_store::{
 
 use super::{
     DiskCache, PAGE,
-    page::{FileKey, FileState, Page, PageKey, pages, span},
+    page::{FileKey, FileState, Page, PageKey, TableKey, pages, span},
 };
 use crate::telemetry::metrics;
 
@@ -24,6 +24,9 @@ const PARALLEL_FETCHES: usize = 8;
 
 /// The folders of a table whose files have unique names and never change.
 const IMMUTABLE: [&str; 3] = ["data", "_indices", "_deletions"];
+
+/// The folders of a table, and of a location, whose files say what there is.
+const MUTABLE: [&str; 4] = ["_lancegate", "_versions", "_refs", "_transactions"];
 
 /// A store whose immutable files are read through a cache. Everything else is asked
 /// of the store itself.
@@ -49,13 +52,17 @@ impl Cached {
         }
     }
 
-    fn file(&self, location: &Path) -> FileKey {
-        FileKey::of(&self.server, &self.bucket, location)
+    /// Which file a read that begins now reads; `None` if it is not for the cache.
+    ///
+    /// A read is of that one to its end: what it fetched before its table was
+    /// forgotten is not kept for those who read after.
+    fn file(&self, location: &Path) -> Option<FileKey> {
+        let table = TableKey::of(&self.server, &self.bucket, &table_of(location)?);
+        Some(self.cache.file(table, location))
     }
 
     /// What the store says of a file.
-    async fn look(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let file = self.file(location);
+    async fn look(&self, file: FileKey, location: &Path, options: GetOptions) -> Result<GetResult> {
         for page in [PageKey::META, 0] {
             if let Some(found) = self.cache.page(&PageKey { file, page }).await {
                 metrics::disk_cache_pages(1, 0);
@@ -80,11 +87,11 @@ impl Cached {
     /// not there.
     async fn read(
         &self,
+        file: FileKey,
         location: &Path,
         range: Range<u64>,
         options: &GetOptions,
     ) -> Result<GetResult> {
-        let file = self.file(location);
         let mut wanted = pages(&range);
         let lookups = wanted.clone().map(|page| async move {
             let found = self.cache.page(&PageKey { file, page }).await;
@@ -106,7 +113,7 @@ impl Cached {
         metrics::disk_cache_pages(found.len() as u64 - missing, missing);
         let fetches = gaps
             .into_iter()
-            .map(|gap| self.fetch(location, gap, options));
+            .map(|gap| self.fetch(file, location, gap, options));
         let fetches = stream::iter(fetches).buffered(PARALLEL_FETCHES);
         let fetched: Vec<Vec<Page>> = fetches.try_collect().await?;
         let mut fetched = fetched.into_iter().flatten();
@@ -117,7 +124,7 @@ impl Cached {
             .collect();
         if read.windows(2).any(|pair| pair[0].of != pair[1].of) {
             // Somebody mended the file: what was kept of it is of before.
-            read = self.fetch(location, wanted.clone(), options).await?;
+            read = self.fetch(file, location, wanted.clone(), options).await?;
         }
         let Some(first) = read.first() else {
             return self.inner.get_opts(location, options.clone()).await;
@@ -138,6 +145,7 @@ impl Cached {
     /// Reads these pages from the store, and keeps them.
     async fn fetch(
         &self,
+        file: FileKey,
         location: &Path,
         pages: Range<u64>,
         options: &GetOptions,
@@ -155,7 +163,6 @@ impl Cached {
         if !is_whole || bytes.len() as u64 != expected.end - expected.start {
             return Err(incomplete(location));
         }
-        let file = self.file(location);
         let mut fetched = Vec::new();
         for (page, bytes) in pages.zip(bytes.chunks(PAGE as usize)) {
             let page_of_file = Page {
@@ -218,18 +225,22 @@ fn incomplete(location: &Path) -> object_store::Error {
     }
 }
 
-/// Whether a path is of a file that never changes: below one of these folders of a
-/// table.
-fn is_immutable(location: &Path) -> bool {
-    let mut parts = location.parts().skip_while(|part| {
-        let name = part.as_ref();
-        !name.ends_with(".lance")
-    });
-    parts.next().is_some()
-        && parts
-            .next()
-            .is_some_and(|folder| IMMUTABLE.contains(&folder.as_ref()))
-        && parts.next().is_some()
+/// The folder of the table that a file is of, if it is one that never changes.
+///
+/// The folder of a location may end in ".lance" as well, and so may the name of a file:
+/// the table is the last folder that does.
+fn table_of(location: &Path) -> Option<String> {
+    let (folders, _) = location.as_ref().rsplit_once('/')?;
+    let folders: Vec<&str> = folders.split('/').collect();
+    let is_table = |folder: &&str| folder.ends_with(".lance");
+    let first = folders.iter().position(is_table)?;
+    let table = folders.iter().rposition(is_table)?;
+    let within = folders.get(table + 1)?;
+    let never_changes = IMMUTABLE.contains(within)
+        && !folders[first..]
+            .iter()
+            .any(|folder| MUTABLE.contains(folder));
+    never_changes.then(|| folders[..=table].join("/"))
 }
 
 /// Whether nothing but bytes is asked for.
@@ -258,13 +269,13 @@ impl fmt::Display for Cached {
 #[async_trait::async_trait]
 impl ObjectStore for Cached {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        if !is_immutable(location) || !is_plain(&options) {
+        let Some(file) = self.file(location).filter(|_| is_plain(&options)) else {
             return self.inner.get_opts(location, options).await;
-        }
+        };
         match &options.range {
-            _ if options.head => self.look(location, options).await,
+            _ if options.head => self.look(file, location, options).await,
             Some(GetRange::Bounded(range)) if range.start < range.end => {
-                self.read(location, range.clone(), &options).await
+                self.read(file, location, range.clone(), &options).await
             }
             _ => self.inner.get_opts(location, options).await,
         }

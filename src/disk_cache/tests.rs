@@ -30,6 +30,8 @@ struct Counted {
     store: InMemory,
     asked: AtomicU64,
     bytes: AtomicU64,
+    /// While somebody else has it, no answer arrives.
+    hold: tokio::sync::Mutex<()>,
 }
 
 impl Counted {
@@ -60,8 +62,9 @@ impl std::fmt::Display for Counted {
 #[async_trait::async_trait]
 impl ObjectStore for Counted {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
         let answer = self.store.get_opts(location, options).await?;
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        drop(self.hold.lock().await);
         let read = answer.range.end - answer.range.start;
         self.bytes.fetch_add(read, Ordering::SeqCst);
         Ok(answer)
@@ -234,6 +237,15 @@ async fn only_files_that_never_change_are_kept() {
         ("b/t.lance/_lancegate/incarnation", false),
         ("_lancegate/pins/t/a", false),
         ("b/data/file", false),
+        // The location itself is below a folder of such a name.
+        ("c.lance/data/t.lance/data/0a.lance", true),
+        ("c.lance/data/t.lance/_versions/1.manifest", false),
+        ("c.lance/data/t.lance/_lancegate/incarnation", false),
+        ("c.lance/data/t.lance/_transactions/0-a.txn", false),
+        ("c.lance/data/_lancegate/pins/t/a", false),
+        ("c.lance/_indices/t.lance/_refs/tags/a.json", false),
+        ("data/0a.lance", false),
+        ("b/t.lance/data", false),
     ] {
         let counted = Counted::with(path, &Bytes::from_static(b"first")).await;
         let store = cache.over("s", path, Arc::clone(&counted) as _);
@@ -295,4 +307,130 @@ async fn a_folder_is_bounded_and_of_one_process() {
         "{refused:?}"
     );
     assert!(strange.join("mine").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_forgotten_is_read_anew_also_after_a_restart() {
+    let mut rng = StdRng::seed_from_u64(6);
+    let len = 3 * PAGE;
+    let [rotten, good] = [(); 2].map(|()| random(&mut rng, len as usize));
+    const OTHER: &str = "b/u.lance/data/0a.lance";
+    let counted = Counted::with(DATA, &rotten).await;
+    counted.write(OTHER, &rotten).await;
+    let folder = TempDir::new().unwrap();
+    let cache = open(&folder).await;
+    let store = cache.over("s", "b", Arc::clone(&counted) as _);
+    for path in [DATA, OTHER] {
+        assert_eq!(read(&store, path, 0..len).await, rotten);
+        store.head(&path.into()).await.unwrap();
+    }
+    counted.write(DATA, &good).await;
+    counted.write(OTHER, &good).await;
+    assert_eq!(read(&store, DATA, 0..len).await, rotten, "it is kept");
+    // Other buckets have tables of this name too.
+    cache.forget("s", "c", &"b/t.lance".into()).await.unwrap();
+    assert_eq!(read(&store, DATA, 0..len).await, rotten);
+    cache.forget("s", "b", &"b/t.lance".into()).await.unwrap();
+    assert_eq!(read(&store, DATA, 0..len).await, good);
+    let real = counted.store.head(&DATA.into()).await.unwrap();
+    let head = store.head(&DATA.into()).await.unwrap();
+    assert_eq!(head.e_tag, real.e_tag);
+    assert_eq!(read(&store, OTHER, 0..len).await, rotten, "another table");
+    cache.close().await;
+    drop((store, cache));
+    let asked = counted.asked();
+    let cache = open(&folder).await;
+    let store = cache.over("s", "b", Arc::clone(&counted) as _);
+    assert_eq!(read(&store, DATA, 0..len).await, good);
+    assert_eq!(read(&store, OTHER, 0..len).await, rotten);
+    assert_eq!(counted.asked(), asked, "it is kept again");
+    cache.close().await;
+    drop((store, cache));
+    // Where nobody knows what was forgotten, nothing that was kept counts.
+    let generations = folder.path().join("cache/generations");
+    assert!(
+        std::fs::read_to_string(&generations)
+            .unwrap()
+            .lines()
+            .count()
+            == 2
+    );
+    std::fs::write(&generations, "half a li").unwrap();
+    let cache = open(&folder).await;
+    let store = cache.over("s", "b", Arc::clone(&counted) as _);
+    assert_eq!(read(&store, OTHER, 0..len).await, good);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_began_before_leaves_nothing_for_those_after() {
+    let [rotten, good] = [b"rotten", b"goodly"].map(|bytes| Bytes::from_static(bytes));
+    let counted = Counted::with(DATA, &rotten).await;
+    let folder = TempDir::new().unwrap();
+    let cache = open(&folder).await;
+    let store = cache.over("s", "b", Arc::clone(&counted) as _);
+    let hold = counted.hold.lock().await;
+    let before = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { read(&store, DATA, 0..6).await })
+    };
+    while counted.asked() == 0 {
+        tokio::task::yield_now().await;
+    }
+    cache.forget("s", "b", &"b/t.lance".into()).await.unwrap();
+    drop(hold);
+    assert_eq!(before.await.unwrap(), rotten);
+    counted.write(DATA, &good).await;
+    assert_eq!(read(&store, DATA, 0..6).await, good);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_folder_is_for_this_user_alone() {
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+    let folder = TempDir::new().unwrap();
+    let cache = folder.path().join("cache");
+    let rights = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    drop(DiskCache::open(&cache, BYTES).await.unwrap());
+    let folders = [cache.clone(), cache.join("blocks")];
+    for folder in &folders {
+        assert_eq!(rights(folder), 0o700, "{folder:?}");
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    drop(DiskCache::open(&cache, BYTES).await.unwrap());
+    for folder in &folders {
+        assert_eq!(rights(folder), 0o700, "{folder:?}");
+    }
+    // The folder of somebody else is refused as it is.
+    let strange = folder.path().join("strange");
+    fs::create_dir(&strange).unwrap();
+    fs::set_permissions(&strange, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(strange.join("mine"), "").unwrap();
+    DiskCache::open(&strange, BYTES).await.unwrap_err();
+    assert_eq!(rights(&strange), 0o755);
+}
+
+#[tokio::test]
+async fn the_root_of_a_fresh_file_system_is_empty() {
+    let folder = TempDir::new().unwrap();
+    std::fs::create_dir(folder.path().join("lost+found")).unwrap();
+    drop(DiskCache::open(folder.path(), BYTES).await.unwrap());
+    drop(DiskCache::open(folder.path(), BYTES).await.unwrap());
+    assert!(folder.path().join("lost+found").exists());
+}
+
+#[test]
+fn a_large_cache_does_not_take_all_the_files_that_may_be_open() {
+    const GIB: u64 = 1 << 30;
+    for (bytes, blocks) in [(BYTES, 8), (GIB, 64), (10 * GIB, 256), (512 * GIB, 256)] {
+        let size = super::block_size(bytes) as u64;
+        assert_eq!(size % 4096, 0);
+        assert_eq!(bytes / size, blocks, "{bytes}");
+    }
+    for bytes in [3 * GIB + 12_345, 77 * GIB + 1, 4096 * GIB] {
+        let size = super::block_size(bytes) as u64;
+        assert_eq!(size % 4096, 0);
+        // Within one foyer counts in 32 bits.
+        assert!(size < 4 * GIB && bytes / size >= 190, "{size}");
+    }
 }

@@ -21,6 +21,30 @@ pub enum Scalar {
     List(Vec<Scalar>),
 }
 
+/// Bytes of all texts and binary values of one filter together: they become a part of
+/// the expression that is planned.
+pub const MAX_VALUE_BYTES: usize = 4 << 20;
+
+impl Scalar {
+    /// Bytes of the texts and binary values in it.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Scalar::Text(text) => text.len(),
+            Scalar::Bytes(bytes) => bytes.len(),
+            Scalar::List(items) => items.iter().map(Scalar::bytes).sum(),
+            _ => 0,
+        }
+    }
+
+    /// Values of the list that it is; 1 for any other.
+    pub fn items(&self) -> usize {
+        match self {
+            Scalar::List(items) => items.len(),
+            _ => 1,
+        }
+    }
+}
+
 /// A boolean SQL expression with `$1`, `$2`, ... for its values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter {

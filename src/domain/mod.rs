@@ -19,7 +19,7 @@ pub mod view;
 
 pub use answers::{Difference, DifferenceKind, Hit, Verdict};
 pub use error::{Error, Resource, Result, Violation};
-pub use filter::{Filter, Scalar};
+pub use filter::{Filter, MAX_VALUE_BYTES, Scalar};
 pub use freshness::{Bounds, Freshness, Need};
 pub use ids::{Role, TableName};
 pub use peer::PeerCertificate;

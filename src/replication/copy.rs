@@ -214,3 +214,6 @@ impl Route<'_> {
         outcome
     }
 }
+
+#[cfg(test)]
+mod tests;

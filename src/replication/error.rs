@@ -8,7 +8,7 @@ pub enum ReplicationError {
     /// The primary or the replica did not do what was asked.
     #[error("{0}")]
     Storage(#[from] Error),
-    /// An object of the primary or the replica.
+    /// An object of the primary or the replica. The text is not for clients.
     #[error("{0}")]
     Object(#[from] ObjectError),
     /// A file to copy is gone: the primary was pruned meanwhile. Planning again

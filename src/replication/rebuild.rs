@@ -64,6 +64,11 @@ impl Context<'_> {
         let incarnation = head.handle().incarnation();
         let route = self.route(table, incarnation);
         route.copy_files(&files.files, &mut memory.present).await?;
+        if reuse == Reuse::Nothing {
+            // The names are those of files that were read, and may have been kept, with
+            // what was wrong in them.
+            self.target.forget_cached(table).await?;
+        }
 
         self.withhold_for_rebuild(table, memory).await?;
         self.replica.catalog().remove(table);

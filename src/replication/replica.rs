@@ -26,6 +26,9 @@ use crate::{
     telemetry::metrics,
 };
 
+/// When a client may ask again.
+const RETRY: Duration = Duration::from_secs(1);
+
 fn must_be_up(connection: &Connection) -> Result<(), ReplicationError> {
     match connection.state() {
         ConnectionState::Up => Ok(()),
@@ -80,7 +83,19 @@ impl Replica {
 
     /// One round: every table of the primary, then those that are gone there.
     /// Answers whether everything is up to date.
+    ///
+    /// # Errors
+    /// Such as clients may be told of.
     pub(super) async fn round(&mut self) -> Result<bool, ReplicationError> {
+        let outcome = self.bring_up_to_date().await;
+        outcome.map_err(|error| {
+            let status = self.connection.status();
+            let last = status.last_error.as_ref().map(|(text, _)| text.as_str());
+            self.for_clients(error, last)
+        })
+    }
+
+    async fn bring_up_to_date(&mut self) -> Result<bool, ReplicationError> {
         must_be_up(&self.connection)?;
         let target = self.connection.store()?;
         if !self.loaded {
@@ -121,6 +136,10 @@ impl Replica {
                 self.prune_table(table, &source, &target).await;
             }
             complete &= outcome.is_ok();
+            let outcome = outcome.map_err(|error| {
+                let last = self.connection.table_errors().remove(table);
+                self.for_clients(error, last.as_deref())
+            });
             let answer = outcome.as_ref().err().map(ToString::to_string);
             self.note(table, outcome);
             for waiter in orders.remove(table).into_iter().flatten() {
@@ -236,6 +255,26 @@ impl Replica {
         let withheld = self.memory.values().filter_map(|memory| memory.withheld);
         let diverged = withheld.filter(|reason| *reason == Reason::Diverged);
         metrics::replica_diverged(self.connection.name(), diverged.count());
+    }
+
+    /// The error that clients are told of: of an object only what kind of trouble it
+    /// is. What the store said goes to the log, unless it is what was `told` last.
+    fn for_clients(&self, error: ReplicationError, told: Option<&str>) -> ReplicationError {
+        let ReplicationError::Object(error) = error else {
+            return error;
+        };
+        let message = error.for_clients();
+        if told != Some(message) {
+            // It may be an object of either.
+            let detail = self.primary.connection().redacted(&error.to_string());
+            let detail = self.connection.redacted(&detail);
+            tracing::warn!(connection = %self.connection.name(), detail, "object store error");
+        }
+        ReplicationError::Storage(Error::Unavailable {
+            reason: "STORAGE_UNAVAILABLE",
+            message: message.into(),
+            retry_after: RETRY,
+        })
     }
 
     fn note(&mut self, table: &TableName, outcome: Result<(), ReplicationError>) {

@@ -9,6 +9,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     choose::{ConnectionView, primary_only},
     fresh::Found,
+    leases::Leases,
     reading::{Again, Reading},
     spills::Spills,
 };
@@ -33,6 +34,7 @@ pub struct Router {
     pool: Pool,
     live: Live,
     spills: Spills,
+    leases: Leases,
     events: Events,
 }
 
@@ -74,6 +76,7 @@ impl Router {
             members,
             live,
             spills: Spills::default(),
+            leases: Leases::default(),
             events,
         }
     }
@@ -100,6 +103,10 @@ impl Router {
 
     pub(super) fn spills(&self) -> &Spills {
         &self.spills
+    }
+
+    pub(super) fn leases(&self) -> &Leases {
+        &self.leases
     }
 
     /// Wakes when a connection serves another version of a table.

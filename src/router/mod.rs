@@ -6,6 +6,7 @@ mod exact;
 mod execute;
 mod fresh;
 mod keep;
+mod leases;
 mod missing;
 mod reading;
 mod session;

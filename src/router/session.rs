@@ -1,11 +1,12 @@
 //! Sessions: reads of exactly the version that a client keeps for a while.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
 use super::{ReadOptions, Router, fresh::Chosen};
 use crate::{
+    config::Sessions,
     domain::{
         Error, Freshness, Position, Resource, Result, Session, TableName,
         view::{ConnectionState, Served},
@@ -19,21 +20,23 @@ use crate::{
 const MAX_TRIES: usize = 3;
 
 impl Router {
-    /// Keeps the version that a read of this freshness would see, for `ttl`. A
-    /// table has at most `max_open` sessions.
+    /// Keeps the version that a read of this freshness would see, for `ttl`. A table
+    /// has at most so many sessions, and an owner, where one is known, so many of them.
     ///
     /// # Errors
-    /// Those of the read; the primary is down, takes no writes, or the table has
-    /// too many sessions.
+    /// Those of the read; the primary is down, takes no writes, or the table or the
+    /// owner has too many sessions.
     pub async fn open_session(
         &self,
         table: &TableName,
         mut options: ReadOptions,
         ttl: Duration,
-        max_open: usize,
+        owner: Option<Arc<str>>,
+        bounds: Sessions,
     ) -> Result<(Session, Served)> {
         self.write_route()?;
         let store = self.primary().connection().store()?;
+        let max_open = bounds.max_open;
         if pins::count(&store, table).await? >= max_open {
             let text = format!("table '{table}' has {max_open} sessions, as many as it may");
             return Err(Error::Overloaded(text));
@@ -43,7 +46,17 @@ impl Router {
             let read = self.read(table, &options, |s| async move { Ok(s.position()) });
             let (position, served) = read.await?;
             let session = Session::new(Uuid::new_v4(), position, ttl);
-            match self.keep(table, &session).await {
+            // Before its pin is written: where the caller goes away meanwhile it counts,
+            // for the pin may be there.
+            if let Some(owner) = &owner {
+                let most = bounds.max_per_principal;
+                self.leases().open(table, owner, &session, most)?;
+            }
+            let kept = self.keep(table, &session).await;
+            if kept.is_err() {
+                self.leases().close(table, &session);
+            }
+            match kept {
                 Ok(()) => return Ok((session, served)),
                 // A replica was behind what is being pruned.
                 Err(Error::Precondition {
@@ -68,6 +81,7 @@ impl Router {
         table: &TableName,
         session: &Session,
         ttl: Duration,
+        owner: Option<Arc<str>>,
     ) -> Result<(Session, Served)> {
         let route = self.write_route()?;
         self.known_as(table, &session.position)?;
@@ -79,6 +93,9 @@ impl Router {
         let store = self.primary().connection().store()?;
         let id = renewed.id.to_string();
         pins::renew(&store, table, &id, &pin_of(&renewed)).await?;
+        if let Some(owner) = &owner {
+            self.leases().renew(table, owner, &renewed);
+        }
         Ok((renewed, self.served(route, table, &session.position)))
     }
 
@@ -90,6 +107,7 @@ impl Router {
         let route = self.write_route()?;
         let store = self.primary().connection().store()?;
         pins::release(&store, table, &session.id.to_string()).await?;
+        self.leases().close(table, session);
         Ok(self.served(route, table, &session.position))
     }
 

@@ -39,7 +39,8 @@ pub(super) fn grants(extensions: &Extensions) -> std::result::Result<&Arc<Grants
     extensions.get::<Arc<Grants>>().ok_or(Refusal::Method)
 }
 
-/// Who a repeat of a write must come from, where anybody is known.
+/// Who a repeat of a write must come from, and whose a session is, where anybody is
+/// known.
 pub(super) fn owner(extensions: &Extensions) -> Option<String> {
     let principal = extensions.get::<Arc<Principal>>()?;
     (principal.proof != Proof::Nothing).then(|| principal.identity())

@@ -1,7 +1,7 @@
 //! What the errors of an object store mean to whoever runs the server, and what to
 //! do about them. The stores say it in texts and codes of their own.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, io};
 
 use secrecy::ExposeSecret;
 
@@ -179,6 +179,30 @@ pub(super) fn of(error: &(dyn StdError + 'static)) -> String {
     in_words(&chain(error))
 }
 
+/// The kind of an error, by what is somewhere below it: of its texts nothing.
+pub(super) fn kind(error: &(dyn StdError + 'static)) -> &'static str {
+    let causes = std::iter::successors(Some(error), |&e| e.source());
+    let known = causes.filter_map(|cause| {
+        if let Some(cause) = cause.downcast_ref::<object_store::Error>() {
+            return match cause {
+                object_store::Error::NotFound { .. } => Some("it is not there"),
+                object_store::Error::PermissionDenied { .. }
+                | object_store::Error::Unauthenticated { .. } => {
+                    Some("it refused the server's credentials")
+                }
+                _ => None,
+            };
+        }
+        match cause.downcast_ref::<io::Error>()?.kind() {
+            io::ErrorKind::NotFound => Some("it is not there"),
+            io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => Some("it is no folder"),
+            io::ErrorKind::PermissionDenied => Some("the server may not use it"),
+            _ => None,
+        }
+    });
+    known.last().unwrap_or("it did not answer as it should")
+}
+
 /// The same, of a text.
 pub fn in_words(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
@@ -227,8 +251,20 @@ pub fn redacted(text: &str, location: &Location) -> String {
         if value.len() >= 4 && may_be_secret.iter().any(|word| key.contains(word)) {
             text = text.replace(value, "…");
         }
+        if let Some(password) = password_in(value) {
+            text = text.replace(password, "…");
+        }
     }
     text
+}
+
+/// The password of an address, as it is written there.
+fn password_in(address: &str) -> Option<&str> {
+    let (_, rest) = address.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (user, _) = authority.rsplit_once('@')?;
+    let (_, password) = user.split_once(':')?;
+    (!password.is_empty()).then_some(password)
 }
 
 impl ObjectError {
@@ -280,5 +316,18 @@ mod tests {
             assert!(words.contains(text), "{text}: {words}");
         }
         assert_eq!(in_words("something\n else"), "something else");
+    }
+
+    #[test]
+    fn the_password_of_an_address_is_found() {
+        for (address, password) in [
+            ("http://user:pass@host:9000/path", Some("pass")),
+            ("https://user:p%40ss@host", Some("p%40ss")),
+            ("http://user@host", None),
+            ("http://host:9000/a:b@c", None),
+            ("eu-central-1", None),
+        ] {
+            assert_eq!(password_in(address), password, "{address}");
+        }
     }
 }

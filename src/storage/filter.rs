@@ -8,6 +8,7 @@
 mod blame;
 mod calls;
 mod shape;
+mod spread;
 mod total;
 mod within;
 
@@ -22,7 +23,7 @@ use lancedb::datafusion::sql::sqlparser::{
 use self::calls::Written;
 pub(super) use self::{blame::blame, within::denied};
 use super::Rules;
-use crate::domain::{Error, Filter, Result, Scalar};
+use crate::domain::{Error, Filter, MAX_VALUE_BYTES, Result, Scalar};
 
 /// LanceDB's reading of SQL: the generic dialect, where both double quotes and
 /// backticks delimit names.
@@ -68,7 +69,7 @@ impl Bound {
             filter: Some(filter),
         };
         shape::check(&written, rules)?;
-        let bound = bind_tokens(filter, &field, tokens)?;
+        let bound = bind_tokens(filter, &field, tokens, rules.max_list)?;
         Self::of(field, &bound)
     }
 
@@ -91,7 +92,7 @@ impl Bound {
     /// A value as an expression. `field` is its path.
     pub(super) fn value(field: String, value: &Scalar) -> Result<Self> {
         let tokens = literal_tokens(&field, value)?;
-        Self::of(field, &tokens)
+        Ok(Self::written(field, &tokens))
     }
 
     /// For Lance itself, to which only backticks delimit names.
@@ -109,27 +110,30 @@ impl Bound {
     }
 
     fn of(field: String, tokens: &[Token]) -> Result<Self> {
-        let sql: String = tokens.iter().map(Token::to_string).collect();
-        let bound = Self {
-            field,
-            sql,
-            sealed: false,
-        };
+        let bound = Self::written(field, tokens);
         bound.one_expression()?;
         Ok(bound)
     }
 
+    fn written(field: String, tokens: &[Token]) -> Self {
+        Self {
+            field,
+            sql: tokens.iter().map(Token::to_string).collect(),
+            sealed: false,
+        }
+    }
+
     /// Refuses what is more than one expression: Lance would read `true LIMIT 1`
-    /// as the end of its own statement.
+    /// as the end of its own statement. And what takes too much memory for each row.
     fn one_expression(&self) -> Result<()> {
         let cannot = |e| self.fault(&format!("cannot be parsed: {e}"));
         let dialect = FilterDialect::default();
         let mut parser = Parser::new(&dialect)
             .try_with_sql(&self.sql)
             .map_err(cannot)?;
-        parser.parse_expr().map_err(cannot)?;
+        let expression = parser.parse_expr().map_err(cannot)?;
         match parser.peek_token().token {
-            Token::EOF => Ok(()),
+            Token::EOF => spread::check(&expression).map_err(|fault| self.fault(&fault)),
             _ => Err(self.fault("must be one expression")),
         }
     }
@@ -143,10 +147,21 @@ fn read(field: &str, sql: &str) -> Result<Vec<Token>> {
         .map_err(|e| Error::invalid(field, format!("cannot be parsed: {e}")))
 }
 
-/// Puts literals in the place of `$1`, `$2`, ...
-fn bind_tokens(filter: &Filter, field: &str, tokens: Vec<Token>) -> Result<Vec<Token>> {
+/// How many times as many values as one list may have, all lists of an expression may
+/// have together: each use of a placeholder is a list of its own.
+const MAX_LISTS: usize = 4;
+
+/// Puts literals in the place of `$1`, `$2`, ... A value that is named again and again
+/// is there again and again, so that its uses count, not only its bytes in the request.
+fn bind_tokens(
+    filter: &Filter,
+    field: &str,
+    tokens: Vec<Token>,
+    max_list: usize,
+) -> Result<Vec<Token>> {
     let mut used = vec![false; filter.params.len()];
     let mut bound = Vec::with_capacity(tokens.len());
+    let (mut bytes, mut items) = (0, 0);
     for token in tokens {
         let Token::Placeholder(name) = &token else {
             bound.push(token);
@@ -162,6 +177,12 @@ fn bind_tokens(filter: &Filter, field: &str, tokens: Vec<Token>) -> Result<Vec<T
             return Err(Error::invalid(field, text));
         };
         used[position] = true;
+        bytes += value.bytes();
+        items += value.items();
+        if bytes > MAX_VALUE_BYTES || items > max_list.saturating_mul(MAX_LISTS) {
+            let text = format!("names {name} so often that its values are too many");
+            return Err(Error::invalid(field, text));
+        }
         let field = format!("{}.params[{position}]", filter.field);
         bound.extend(literal_tokens(&field, value)?);
     }

@@ -7,7 +7,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use futures::{Stream, StreamExt};
 use lancedb::arrow::{SendableRecordBatchStream, SimpleRecordBatchStream};
 
-use super::scope::View;
+use super::{filled, scope::View};
 use crate::domain::{Error, Result};
 
 /// Why rows were refused. LanceDB hands an error of its input back as one of its own.
@@ -21,21 +21,33 @@ impl Refused {
     }
 }
 
-/// The rows as LanceDB takes them; they end with the first one that is not allowed.
+/// The rows as LanceDB takes them, for a table with this schema if they are added to
+/// one; they end with the first one that is not allowed.
 pub(super) fn within(
     view: Option<View>,
+    table: Option<SchemaRef>,
     schema: SchemaRef,
     rows: impl Stream<Item = Result<RecordBatch>> + Send + 'static,
 ) -> (SendableRecordBatchStream, Refused) {
     let refused = Refused::default();
     let kept = refused.clone();
     let stream = rows.map(move |batch| {
-        let checked = batch.and_then(|batch| {
+        let allowed = |batch: &RecordBatch| {
             if let Some(view) = &view {
-                view.check_new_rows(&batch)
-                    .inspect_err(|error| drop(kept.0.set(error.clone())))?;
+                view.check_new_rows(batch)?;
             }
-            Ok(batch)
+            match &table {
+                Some(table) => filled::check("arrow_ipc", table, std::slice::from_ref(batch)),
+                None => Ok(()),
+            }
+        };
+        let checked = batch.and_then(|batch| match allowed(&batch) {
+            Ok(()) => Ok(batch),
+            Err(error) => {
+                // The first one counts.
+                let _ = kept.0.set(error.clone());
+                Err(error)
+            }
         });
         checked.map_err(|e| lancedb::Error::External {
             source: Box::new(e),

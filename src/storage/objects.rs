@@ -36,6 +36,22 @@ pub enum ObjectError {
 }
 
 impl ObjectError {
+    /// What went wrong, for clients: without paths, and without the words of the store,
+    /// which may have addresses and more in them.
+    pub fn for_clients(&self) -> &'static str {
+        match self {
+            ObjectError::NotFound(_) => "an object of the location is not there",
+            ObjectError::WrongSize { .. } | ObjectError::WrongBytes(_) => {
+                "a file was copied and reads back as something else"
+            }
+            ObjectError::Contended(_) => "an object is neither there nor can it be created",
+            ObjectError::Store(_) if self.is_refusal() => {
+                "the location refused the server's credentials"
+            }
+            ObjectError::Store(_) => "the location did not answer as it should",
+        }
+    }
+
     /// Whether the store does not let these credentials do this.
     pub fn is_refusal(&self) -> bool {
         let ObjectError::Store(error) = self else {
@@ -214,3 +230,6 @@ impl Objects {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

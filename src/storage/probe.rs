@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::{ObjectError, Objects, Store, advice};
 use crate::{
-    config::Location,
+    config::{Location, ReplicaMode},
     domain::{Error, Result},
 };
 
@@ -30,6 +30,8 @@ const BODY: usize = 4096;
 pub enum Ability {
     /// Answer at all, to these credentials.
     List,
+    /// The same of a location that is only read.
+    ListToRead,
     Write,
     Read,
     ReadRange,
@@ -45,6 +47,7 @@ impl Ability {
     pub fn as_str(self) -> &'static str {
         match self {
             Ability::List => "list",
+            Ability::ListToRead => "list (it is only read: nothing else was tried)",
             Ability::Write => "write",
             Ability::Read => "read",
             Ability::ReadRange => "read a part of an object",
@@ -67,7 +70,8 @@ pub struct Finding {
 const IGNORES: &str = "the store ignores conditional writes (If-None-Match): two writers would overwrite each other's versions without an error. Use a store that knows them; for a primary on S3 without them: s3+ddb://bucket/path?ddbTableName=table";
 
 /// Asks a location for everything that is needed of it, until it cannot do
-/// something that the rest builds upon.
+/// something that the rest builds upon. One that is only read is only looked at: it
+/// may be somebody else's, and take no writes.
 pub async fn probe(store: &Store, location: &Location) -> Vec<Finding> {
     let objects = store.objects();
     let folder = format!("_lancegate/probe-{}", uuid::Uuid::new_v4());
@@ -76,6 +80,11 @@ pub async fn probe(store: &Store, location: &Location) -> Vec<Finding> {
         location,
         findings: Vec::new(),
     };
+    if location.mode != ReplicaMode::Managed {
+        let listed = within(async { objects.list(&folder).await }).await;
+        probe.note(Ability::ListToRead, listed);
+        return probe.findings;
+    }
     probe.steps(&folder).await;
     let swept = within(async { objects.delete_folder(&folder).await }).await;
     if probe.wrote() {
@@ -179,8 +188,13 @@ impl Objects {
         let first = Bytes::from_static(b"first");
         match self.create(&path, first.clone()).await {
             Ok(true) => {}
-            // It was not there: this store says no to everything.
-            Ok(false) => return Ok(false),
+            // It was not there: a first answer was lost, and the store's client came
+            // upon its own object; or this store says no to everything.
+            Ok(false) => match self.get(&path).await {
+                Ok(found) if found == first => {}
+                Ok(_) | Err(ObjectError::NotFound(_)) => return Ok(false),
+                Err(e) => return Err(e),
+            },
             Err(e) if e.is_unknown_to_the_store() => return Ok(false),
             Err(e) => return Err(e),
         }
@@ -234,7 +248,7 @@ impl Store {
         let objects = self.objects();
         let folder = format!("_lancegate/probe-{}", uuid::Uuid::new_v4());
         let kept = objects.keeps_what_is_there(&folder).await;
-        // Left there it harms nothing.
+        // Left there, as by somebody who is stopped before this line, it harms nothing.
         let _ = objects.delete(&format!("{folder}/condition")).await;
         match kept {
             Ok(true) => Ok(()),
@@ -251,10 +265,12 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         config::{self, Sources},
-        storage::Sessions,
+        storage::{Sessions, objects::tests::Faulty},
     };
 
     #[tokio::test]
@@ -276,5 +292,42 @@ mod tests {
         assert_eq!(findings.len(), 7);
         let left = store.objects().list("_lancegate").await.unwrap();
         assert!(left.is_empty(), "{left:?}");
+    }
+
+    #[tokio::test]
+    async fn of_a_location_that_is_only_read_nothing_else_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config::load(Sources {
+            data_dir: Some(folder.path().to_owned()),
+            ..Sources::default()
+        })
+        .unwrap();
+        for mode in [ReplicaMode::External, ReplicaMode::Shared] {
+            let mut location = config.replicas[0].clone();
+            location.mode = mode;
+            let store = Store::connect(&location, &Sessions::new(config.cache))
+                .await
+                .unwrap();
+            let findings = probe(&store, &location).await;
+            let asked: Vec<_> = findings.iter().map(|f| (f.ability, &f.problem)).collect();
+            assert_eq!(asked, [(Ability::ListToRead, &None)]);
+        }
+        let left = std::fs::read_dir(folder.path().join("replica-1")).unwrap();
+        assert_eq!(left.count(), 0);
+    }
+
+    /// The client of a store repeats a request whose answer was lost.
+    #[tokio::test]
+    async fn an_object_of_our_own_is_no_reason_to_refuse_a_store() {
+        let lost = Arc::new(Faulty {
+            loses_an_answer: true.into(),
+            ..Faulty::default()
+        });
+        assert!(lost.objects().keeps_what_is_there("x").await.unwrap());
+        let nothing = Arc::new(Faulty {
+            creates_nothing: true,
+            ..Faulty::default()
+        });
+        assert!(!nothing.objects().keeps_what_is_there("x").await.unwrap());
     }
 }

@@ -10,7 +10,7 @@ use std::{
     collections::HashMap,
     fmt,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -115,7 +115,8 @@ impl ObjectStoreProvider for Rereading {
 
 /// Options, some of which are in files.
 struct Files {
-    options: HashMap<String, String>,
+    /// Each with the last value that was of use.
+    options: Mutex<HashMap<String, String>>,
     files: HashMap<String, PathBuf>,
 }
 
@@ -136,15 +137,16 @@ impl Files {
             .into_iter()
             .map(|(k, v)| (k.to_ascii_lowercase(), v));
         Some(Self {
-            options: lower.collect(),
+            options: Mutex::new(lower.collect()),
             files,
         })
     }
 
     /// What counts from now on. A file that cannot be read, or is empty, because it
-    /// is being written, leaves its option as it was at the start.
+    /// is being written, leaves its option as it was: the value of the start may have
+    /// been revoked long ago.
     fn read(&self) -> HashMap<String, String> {
-        let mut options = self.options.clone();
+        let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
         for (key, file) in &self.files {
             match read_secret(file) {
                 Ok(value) => {
@@ -156,6 +158,7 @@ impl Files {
                 }
             }
         }
+        let mut options = options.clone();
         let until = SystemTime::now() + FRESH;
         let until = until.duration_since(SystemTime::UNIX_EPOCH);
         let until = until.unwrap_or_default().as_millis();
@@ -201,7 +204,12 @@ mod tests {
         std::fs::write(&file, "second").unwrap();
         assert_eq!(found().await["aws_secret_access_key"], "second");
         std::fs::write(&file, "").unwrap();
-        assert_eq!(found().await["aws_secret_access_key"], "first");
-        assert!(!format!("{files:?}").contains("first"));
+        assert_eq!(found().await["aws_secret_access_key"], "second");
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(found().await["aws_secret_access_key"], "second");
+        std::fs::write(&file, "third").unwrap();
+        assert_eq!(found().await["aws_secret_access_key"], "third");
+        let shown = format!("{files:?}");
+        assert!(!shown.contains("first") && !shown.contains("third"));
     }
 }

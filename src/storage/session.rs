@@ -2,10 +2,15 @@
 
 use std::{
     collections::HashMap,
+    io,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use lance::session::CacheSpec;
+use lance_core::cache::{CacheBackend, QuickCacheBackend, QuickCacheShardPolicy};
+use lance_io::object_store::ObjectStore;
 use lancedb::{ObjectStoreRegistry, Session};
+use object_store::path::Path;
 
 use super::cached::Through;
 use crate::{
@@ -19,7 +24,50 @@ use crate::{
 pub struct Sessions {
     cache: Cache,
     disk: Option<Arc<DiskCache>>,
-    by_server: Mutex<HashMap<String, Arc<Session>>>,
+    by_server: Mutex<HashMap<String, Caches>>,
+}
+
+/// What is kept of what was read at one server.
+#[derive(Clone)]
+pub(super) struct Caches {
+    pub session: Arc<Session>,
+    /// That of the session, which shows only how large it is.
+    indexes: Arc<dyn CacheBackend>,
+    disk: Option<Through>,
+}
+
+impl Caches {
+    fn new(sizes: Cache, disk: Option<Through>) -> Self {
+        // As the session makes it by itself.
+        let indexes: Arc<dyn CacheBackend> = Arc::new(QuickCacheBackend::with_shard_policy(
+            sizes.index_bytes,
+            QuickCacheShardPolicy::Single,
+        ));
+        let session = Session::with_cache_backends(
+            CacheSpec::Backend(Arc::clone(&indexes)),
+            CacheSpec::Size(sizes.metadata_bytes),
+            Arc::new(super::rotated::registry(disk.as_ref())),
+        );
+        Self {
+            session: Arc::new(session),
+            indexes,
+            disk,
+        }
+    }
+
+    /// Forgets what was read of a folder of this store. What is in memory is found by
+    /// keys that cannot be told apart: all of it goes, and is read again.
+    pub async fn forget(&self, store: &ObjectStore, folder: &Path) -> io::Result<()> {
+        if let Some(Through { cache, server }) = &self.disk
+            // Files of this machine are read past the cache.
+            && !store.is_local()
+        {
+            cache.forget(server, &store.store_prefix, folder).await?;
+        }
+        self.indexes.clear().await;
+        self.session.file_metadata_cache().clear().await;
+        Ok(())
+    }
 }
 
 /// Memory that the caches hold now.
@@ -44,24 +92,20 @@ impl Sessions {
         Self { disk, ..self }
     }
 
-    /// The session for a location.
-    pub(super) fn of(&self, location: &Location) -> Arc<Session> {
-        let mut sessions = self
+    /// The session for a location, and what else is kept for it.
+    pub(super) fn of(&self, location: &Location) -> Caches {
+        let mut caches = self
             .by_server
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let session = sessions.entry(location.server()).or_insert_with(|| {
+        let caches = caches.entry(location.server()).or_insert_with(|| {
             let through = self.disk.clone().map(|cache| Through {
                 cache,
                 server: location.server(),
             });
-            Arc::new(Session::new(
-                self.cache.index_bytes,
-                self.cache.metadata_bytes,
-                Arc::new(super::rotated::registry(through.as_ref())),
-            ))
+            Caches::new(self.cache, through)
         });
-        Arc::clone(session)
+        caches.clone()
     }
 
     /// What opens the stores of a location past the cache on the local disk.
@@ -79,7 +123,7 @@ impl Sessions {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .values()
-            .cloned()
+            .map(|caches| Arc::clone(&caches.session))
             .collect();
         let mut total = CacheUse::default();
         for session in sessions {

@@ -67,7 +67,7 @@ impl Snapshot {
 }
 
 /// Bytes that each value of a type has; 0 where they differ.
-fn width(data_type: &DataType) -> u64 {
+pub(super) fn width(data_type: &DataType) -> u64 {
     match data_type {
         DataType::FixedSizeList(item, size) => {
             width(item.data_type()).saturating_mul(u64::try_from(*size).unwrap_or(0))

@@ -2,17 +2,22 @@
 
 use std::{
     collections::HashMap,
+    error::Error as StdError,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use futures::{StreamExt, TryStreamExt, stream};
 use lance_table::io::commit::{CommitHandler, commit_handler_from_url};
-use lancedb::{Session, Table};
+use lancedb::Table;
 use url::Url;
 
-use super::{Handle, ObjectError, Objects, Published, Sessions, Snapshot, blobs::Blobs, error};
+use super::{
+    Handle, ObjectError, Objects, Published, Sessions, Snapshot, advice, blobs::Blobs, error,
+    session::Caches,
+};
 use crate::{
     config::Location,
     domain::{Error, Incarnation, Resource, Result, TableName},
@@ -28,6 +33,7 @@ const MAX_DROPS: usize = 5;
 pub struct Store {
     pub(super) connection: lancedb::Connection,
     objects: Objects,
+    caches: Caches,
     /// How the store commits a version.
     pub(super) commits: Arc<dyn CommitHandler>,
     /// Of tables that somebody has a handle on or a snapshot of.
@@ -37,28 +43,37 @@ pub struct Store {
 impl Store {
     /// Opens a location. A local folder is created if it is not there; nothing
     /// else is written.
-    pub async fn connect(location: &Location, sessions: &Sessions) -> Result<Self> {
+    ///
+    /// # Errors
+    /// [`NotOpened`], which is an [`Error`] for clients.
+    pub async fn connect(location: &Location, sessions: &Sessions) -> Result<Self, NotOpened> {
+        let not_opened = |cause: &(dyn StdError + 'static)| NotOpened::of(location, cause);
         if let Some(folder) = local_folder(&location.uri) {
-            std::fs::create_dir_all(&folder).map_err(|e| unreachable_location(location, &e))?;
+            std::fs::create_dir_all(&folder).map_err(|e| not_opened(&e))?;
         }
-        let session: Arc<Session> = sessions.of(location);
+        let caches = sessions.of(location);
         let options = super::rotated::options(location);
         let params = Objects::params(options.clone());
-        let objects = Objects::open(location, sessions.stores_themselves(&session), &params)
-            .await
-            .map_err(|e| unreachable_location(location, &e))?;
+        let objects = Objects::open(
+            location,
+            sessions.stores_themselves(&caches.session),
+            &params,
+        )
+        .await
+        .map_err(|e| not_opened(&e))?;
         let commits = commit_handler_from_url(&location.uri, &Some(params))
             .await
-            .map_err(|e| unreachable_location(location, &e))?;
+            .map_err(|e| not_opened(&e))?;
         let connection = lancedb::connect(&location.uri)
-            .session(session)
+            .session(Arc::clone(&caches.session))
             .storage_options(options)
             .execute()
             .await
-            .map_err(|e| unreachable_location(location, &e))?;
+            .map_err(|e| not_opened(&e))?;
         Ok(Self {
             connection,
             objects,
+            caches,
             commits,
             blobs: Mutex::default(),
         })
@@ -69,11 +84,14 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::connect`], and where a local folder is not there.
-    pub async fn connect_existing(location: &Location, sessions: &Sessions) -> Result<Self> {
+    pub async fn connect_existing(
+        location: &Location,
+        sessions: &Sessions,
+    ) -> Result<Self, NotOpened> {
         if let Some(folder) = local_folder(&location.uri)
             && let Err(e) = std::fs::read_dir(&folder)
         {
-            return Err(unreachable_location(location, &e));
+            return Err(NotOpened::of(location, &e));
         }
         Self::connect(location, sessions).await
     }
@@ -81,6 +99,24 @@ impl Store {
     /// The raw objects of the location.
     pub fn objects(&self) -> &Objects {
         &self.objects
+    }
+
+    /// Has the files of a table read from the store again, whatever this process has
+    /// kept of them: they were replaced by others of the same names.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: the cache on the local disk could not note it.
+    pub async fn forget_cached(&self, table: &TableName) -> Result<()> {
+        let folder = self.objects.full(&Objects::table_folder(table));
+        let forgotten = self.caches.forget(&self.objects.store, &folder).await;
+        forgotten.map_err(|error| {
+            tracing::warn!(%table, %error, "the cache on the local disk cannot be written");
+            Error::Unavailable {
+                reason: "CACHE_UNAVAILABLE",
+                message: "the cache on the local disk cannot be written".into(),
+                retry_after: Duration::from_secs(1),
+            }
+        })
     }
 
     /// Names of the tables, in byte order. Folders whose name is not a valid
@@ -239,14 +275,41 @@ fn local_folder(uri: &str) -> Option<PathBuf> {
         .flatten()
 }
 
-/// The text names the connection and the cause, not the credentials.
-fn unreachable_location(location: &Location, cause: &dyn std::error::Error) -> Error {
-    Error::Unavailable {
-        reason: "LOCATION_UNREACHABLE",
-        message: format!(
-            "connection '{}' could not be opened: {cause}",
-            location.name
-        ),
-        retry_after: std::time::Duration::from_secs(1),
+/// Why a location could not be opened, in the words of the store and without the
+/// secrets of the location: for who runs the server. As an [`Error`] it is for clients.
+#[derive(Debug, thiserror::Error)]
+#[error("connection '{connection}' could not be opened: {detail}")]
+pub struct NotOpened {
+    connection: String,
+    detail: String,
+    kind: &'static str,
+}
+
+impl NotOpened {
+    fn of(location: &Location, cause: &(dyn StdError + 'static)) -> Self {
+        Self {
+            connection: location.name.clone(),
+            detail: advice::redacted(&cause.to_string(), location),
+            kind: advice::kind(cause),
+        }
+    }
+
+    /// What clients are told: not the detail, which may have addresses in it.
+    pub fn for_clients(&self) -> Error {
+        Error::Unavailable {
+            reason: "LOCATION_UNREACHABLE",
+            message: format!(
+                "connection '{}' could not be opened: {}",
+                self.connection, self.kind
+            ),
+            retry_after: Duration::from_secs(1),
+        }
+    }
+}
+
+impl From<NotOpened> for Error {
+    fn from(error: NotOpened) -> Self {
+        tracing::warn!(detail = %error, "object store error");
+        error.for_clients()
     }
 }

@@ -2,7 +2,10 @@
 //! way, and checked at the end.
 
 use futures::TryStreamExt;
-use object_store::{GetResult, ObjectStoreExt as _, WriteMultipart};
+use object_store::{
+    GetResult, MultipartUpload, ObjectStoreExt as _, PutPayload, PutResult, UploadPart,
+    WriteMultipart,
+};
 
 use super::{ObjectError, Objects, Pace};
 use crate::config::Verify;
@@ -80,23 +83,12 @@ impl Objects {
             return Ok(hasher.map(|h| h.finalize()));
         }
         let upload = self.store.inner.put_multipart(&to).await?;
-        let mut writer = WriteMultipart::new(upload);
-        let mut chunks = from.into_stream();
-        loop {
-            match chunks.try_next().await {
-                Ok(Some(chunk)) => {
-                    how.pace.take(chunk.len() as u64).await;
-                    read(&chunk);
-                    writer.wait_for_capacity(PARTS_UNDER_WAY).await?;
-                    writer.put(chunk);
-                }
-                Ok(None) => break,
-                Err(e) => {
-                    writer.abort().await?;
-                    return Err(e.into());
-                }
-            }
+        let mut writer = WriteMultipart::new(Box::new(Upload(upload)));
+        if let Err(error) = fill(&mut writer, from, how.pace, read).await {
+            writer.abort().await?;
+            return Err(error);
         }
+        // What goes wrong here it aborts by itself.
         writer.finish().await?;
         Ok(hasher.map(|h| h.finalize()))
     }
@@ -115,6 +107,46 @@ impl Objects {
             true => Ok(()),
             false => Err(ObjectError::WrongBytes(file.path.clone())),
         }
+    }
+}
+
+/// Hands over what is read of a file, part by part.
+async fn fill(
+    writer: &mut WriteMultipart,
+    from: GetResult,
+    pace: &Pace,
+    mut read: impl FnMut(&[u8]),
+) -> Result<(), ObjectError> {
+    let mut chunks = from.into_stream();
+    while let Some(chunk) = chunks.try_next().await? {
+        pace.take(chunk.len() as u64).await;
+        read(&chunk);
+        writer.wait_for_capacity(PARTS_UNDER_WAY).await?;
+        writer.put(chunk);
+    }
+    Ok(())
+}
+
+/// An upload whose parts are taken back if that can be done: a store keeps them, and
+/// asks to be paid for them. If it cannot, what went wrong before is what counts.
+#[derive(Debug)]
+struct Upload(Box<dyn MultipartUpload>);
+
+#[async_trait::async_trait]
+impl MultipartUpload for Upload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.0.put_part(data)
+    }
+
+    async fn complete(&mut self) -> object_store::Result<PutResult> {
+        self.0.complete().await
+    }
+
+    async fn abort(&mut self) -> object_store::Result<()> {
+        if self.0.abort().await.is_err() {
+            tracing::warn!("the parts of an upload that failed were left behind");
+        }
+        Ok(())
     }
 }
 
@@ -144,14 +176,18 @@ async fn hash(object: GetResult) -> Result<blake3::Hash, ObjectError> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, time::Duration};
+    use std::{
+        fs,
+        sync::{Arc, atomic::Ordering},
+        time::Duration,
+    };
 
     use tokio::time::Instant;
 
     use super::*;
     use crate::{
         config::{self, Sources},
-        storage::{Sessions, Store},
+        storage::{Sessions, Store, objects::tests::Faulty},
     };
 
     struct Places {
@@ -274,5 +310,32 @@ mod tests {
         // The last of five begins after four tenths of a second.
         let elapsed = began.elapsed();
         assert!(elapsed >= Duration::from_millis(380), "{elapsed:?}");
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_fails_is_taken_back_and_says_why() {
+        // In the middle, where the writer waits for a part, and at the end.
+        for (mib, parts) in [(64, 1), (11, 1), (11, 2)] {
+            let source = Arc::new(Faulty::default());
+            let target = Arc::new(Faulty::default());
+            target.parts.store(parts, Ordering::SeqCst);
+            let file = FileCopy {
+                path: "large".into(),
+                size: mib << 20,
+            };
+            let bytes = vec![7; file.size as usize];
+            let from = source.objects();
+            from.put(&file.path, bytes.into()).await.unwrap();
+            let pace = Pace::new(0);
+            let how = Transfer {
+                pace: &pace,
+                verify: Verify::Size,
+            };
+            let to = target.objects();
+            let error = to.copy_from(&from, &file, how).await.unwrap_err();
+            assert!(error.to_string().contains("did not arrive"), "{error}");
+            assert_eq!(target.aborted.load(Ordering::SeqCst), 1, "{mib}");
+            assert_eq!(to.size(&file.path).await.unwrap(), None);
+        }
     }
 }

@@ -4,22 +4,29 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrowPrimitiveType, AsArray, RecordBatch},
-    datatypes::{DataType, Field, Float16Type, Float32Type, Float64Type, Schema, SchemaRef},
+    array::RecordBatch,
+    datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use futures::Stream;
 use lancedb::table::AddDataMode;
 
 use super::{
-    Handle, Rules, error,
+    Handle, Rules, error, filled,
     filter::{Bound, blame, denied},
     incoming::within,
     scope::View,
+    vectors::no_nan_vectors,
 };
 use crate::domain::{
     Error, Filter, Resource, Result,
     table::{Assigned, Assignment, UpsertOptions},
 };
+
+/// Rows that LanceDB changes at once.
+const BATCH_ROWS: usize = 8_192;
+
+/// Bytes that the values of an update may have in a batch.
+const MAX_ASSIGNED_BYTES: usize = 256 << 20;
 
 /// What a write made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +65,9 @@ impl Handle {
                 view.check_new_rows(batch)?;
             }
         }
+        if !overwrite {
+            filled::check("rows", &self.whole_schema().await?, &batches)?;
+        }
         let added = self
             .table
             .add(batches)
@@ -83,7 +93,11 @@ impl Handle {
         if let Some(view) = &view {
             view.check_new_columns(&schema)?;
         }
-        let (stream, refused) = within(view, schema, rows);
+        let table = match overwrite {
+            true => None,
+            false => Some(self.whole_schema().await?),
+        };
+        let (stream, refused) = within(view, table, schema, rows);
         let added = self
             .table
             .add(stream)
@@ -160,6 +174,7 @@ impl Handle {
             }
         }
         no_nan_vectors(batches)?;
+        filled::check("rows", &table_schema, batches)?;
         // This condition's columns are `target.x` and `source.x`.
         let both = pair(&table_schema, schema);
         let update = options.when_matched_update_all_condition.as_ref();
@@ -188,14 +203,17 @@ impl Handle {
         if let Some(filter) = &filter {
             update = update.only_if(filter.sql.as_str());
         }
-        let mut last = None;
+        let (mut last, mut longest) = (None, 0);
         for (i, assignment) in assignments.iter().enumerate() {
             let Some((_, column)) = schema.column_with_name(&assignment.column) else {
                 return Err(Error::not_found(Resource::Column, &assignment.column));
             };
             let field = format!("assignments[{i}]");
             let expression = match &assignment.to {
-                Assigned::Value(value) => Bound::value(format!("{field}.value"), value)?,
+                Assigned::Value(value) => {
+                    longest = longest.max(value.bytes());
+                    Bound::value(format!("{field}.value"), value)?
+                }
                 Assigned::Expression(sql) => {
                     Bound::expression(format!("{field}.expression"), sql, rules)?
                 }
@@ -211,6 +229,7 @@ impl Handle {
             update = update.column(&assignment.column, expression.sql.as_str());
             last = Some(expression);
         }
+        self.must_fit(filter.as_ref(), longest).await?;
         // What is wrong with a value that was computed nobody tells of several.
         let only = last.filter(|_| assignments.len() == 1);
         let updated = update
@@ -221,6 +240,23 @@ impl Handle {
             rows: updated.rows_updated,
             version: updated.version,
         })
+    }
+
+    /// Refuses a value that is too long for so many rows: it is in memory once for each
+    /// row of a batch.
+    async fn must_fit(&self, filter: Option<&Bound>, longest: usize) -> Result<()> {
+        if longest.saturating_mul(BATCH_ROWS) <= MAX_ASSIGNED_BYTES {
+            return Ok(());
+        }
+        let rows = self.table.count_rows(filter.map(|f| f.sql.clone())).await;
+        let rows = rows.map_err(|e| blame(&self.name, filter, e))?;
+        if longest.saturating_mul(rows.min(BATCH_ROWS)) <= MAX_ASSIGNED_BYTES {
+            return Ok(());
+        }
+        let text = format!(
+            "has a value of {longest} bytes for {rows} rows, which is too much at once: update fewer rows, or upsert them"
+        );
+        Err(Error::invalid("assignments", text))
     }
 
     /// Deletes the rows that match.
@@ -243,9 +279,14 @@ impl Handle {
 
     /// The columns at the version that this handle sees, as far as they are there.
     pub async fn schema(&self) -> Result<SchemaRef> {
-        if let Some(view) = self.view().await? {
-            return Ok(view.visible);
+        match self.view().await? {
+            Some(view) => Ok(view.visible),
+            None => self.whole_schema().await,
         }
+    }
+
+    /// All columns, whoever may see them.
+    async fn whole_schema(&self) -> Result<SchemaRef> {
         self.table
             .schema()
             .await
@@ -280,32 +321,6 @@ fn pair(target: &SchemaRef, source: &SchemaRef) -> SchemaRef {
         side("target", target),
         side("source", source),
     ]))
-}
-
-/// LanceDB refuses NaN in the vectors of an insert, and not in those of a merge.
-fn no_nan_vectors(batches: &[RecordBatch]) -> Result<()> {
-    fn has_nan<T: ArrowPrimitiveType>(items: &dyn Array, nan: fn(T::Native) -> bool) -> bool {
-        items.as_primitive::<T>().iter().flatten().any(nan)
-    }
-    for batch in batches {
-        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-            let Some(list) = column.as_fixed_size_list_opt() else {
-                continue;
-            };
-            let items = list.values();
-            let nan = match items.data_type() {
-                DataType::Float16 => has_nan::<Float16Type>(items, |x| x.is_nan()),
-                DataType::Float32 => has_nan::<Float32Type>(items, f32::is_nan),
-                DataType::Float64 => has_nan::<Float64Type>(items, f64::is_nan),
-                _ => false,
-            };
-            if nan {
-                let text = format!("column '{}' has a vector with NaN", field.name());
-                return Err(Error::invalid("rows", text));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Where LanceDB only knows that an input was wrong, here it was the rows, which

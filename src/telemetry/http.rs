@@ -3,7 +3,7 @@
 
 mod deep;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -16,6 +16,7 @@ use axum::{
 use futures::future::BoxFuture;
 use http_body::Body;
 use serde_json::{Map, Value, json};
+use tonic::transport::server::TcpConnectInfo;
 
 pub use deep::DeepCheck;
 
@@ -34,11 +35,25 @@ pub trait Probes: Send + Sync {
     fn deep(&self) -> BoxFuture<'_, Vec<DeepCheck>>;
 }
 
+/// Somebody who wants to see what is not for everybody.
+#[derive(Debug, Clone, Copy)]
+pub struct Visit<'a> {
+    /// `/metrics` or `/health/deep`.
+    pub page: &'static str,
+    /// Of the request.
+    pub headers: &'a HeaderMap,
+    /// Where it came from, where that is known.
+    pub peer: Option<SocketAddr>,
+}
+
 /// Who may see what is not for everybody: /metrics and /health/deep.
 pub trait Visitors: Send + Sync {
-    /// Decides by the head of a request.
-    fn may_see<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, bool>;
+    /// Decides by the head of a request, and tells of who may not.
+    fn may_see<'a>(&'a self, visit: Visit<'a>) -> BoxFuture<'a, bool>;
 }
+
+const METRICS: &str = "/metrics";
+const DEEP: &str = "/health/deep";
 
 /// What the routes show.
 #[derive(Clone)]
@@ -55,7 +70,7 @@ pub struct HttpState {
 pub fn router(state: HttpState) -> Router {
     let guard = middleware::from_fn_with_state(Arc::clone(&state.visitors), guard);
     let guarded = Router::new()
-        .route("/metrics", get(metrics))
+        .route(METRICS, get(metrics))
         .merge(deep::route(Arc::clone(&state.probes)))
         .route_layer(guard);
     Router::new()
@@ -96,7 +111,17 @@ async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    if visitors.may_see(request.headers()).await {
+    let peer = request.extensions().get::<TcpConnectInfo>();
+    let visit = Visit {
+        // There are no others behind it.
+        page: match request.uri().path() {
+            METRICS => METRICS,
+            _ => DEEP,
+        },
+        headers: request.headers(),
+        peer: peer.and_then(TcpConnectInfo::remote_addr),
+    };
+    if visitors.may_see(visit).await {
         return next.run(request).await;
     }
     let refused = error(StatusCode::UNAUTHORIZED, "this page asks who comes");

@@ -29,7 +29,7 @@ const RUST_LOG: &str = "RUST_LOG";
 /// What is told only from `warn` up, unless the filter names it: libraries that
 /// log each step of a query at `info` or `debug`. `lance` alone is not here
 /// because a filter matches by prefix, and our own name begins so.
-const QUIET: [&str; 10] = [
+const QUIET: [&str; 11] = [
     "lance::",
     "lance_",
     "lancedb",
@@ -40,6 +40,8 @@ const QUIET: [&str; 10] = [
     "tonic",
     "tower",
     "opentelemetry",
+    // It repeats every expression, with its values.
+    "sqlparser",
 ];
 
 /// What is told only from `error` up, unless the filter names it. Lance's scanner

@@ -6,16 +6,12 @@ use super::{
 };
 use crate::{
     config::Limits,
-    domain::{Error, Filter, Result, Scalar},
+    domain::{Error, Filter, MAX_VALUE_BYTES, Result, Scalar},
     proto::v1::{self as pb, value::Kind},
 };
 
 /// Most parameters of one filter.
 const MAX_PARAMS: usize = 1_000;
-
-/// Bytes of all texts and binary values of one filter together: they become a part of
-/// the expression that is planned.
-const MAX_VALUE_BYTES: usize = 4 << 20;
 
 /// A filter; `None` where there is none. `field` is the path of `filter`. Whether
 /// the expression parses, and how deep it nests, needs a parser: storage checks it.
@@ -46,7 +42,7 @@ pub fn filter(filter: Option<pb::Filter>, field: &str, limits: &Limits) -> Resul
         .enumerate()
         .filter_map(scalar)
         .collect();
-    if params.iter().map(bytes_of).sum::<usize>() > MAX_VALUE_BYTES {
+    if params.iter().map(Scalar::bytes).sum::<usize>() > MAX_VALUE_BYTES {
         faults.add(
             format!("{field}.params"),
             format!("has more than {MAX_VALUE_BYTES} bytes of texts and binary values"),
@@ -58,16 +54,6 @@ pub fn filter(filter: Option<pb::Filter>, field: &str, limits: &Limits) -> Resul
         sql,
         params,
     }))
-}
-
-/// What a value may be long by.
-fn bytes_of(value: &Scalar) -> usize {
-    match value {
-        Scalar::Text(text) => text.len(),
-        Scalar::Bytes(bytes) => bytes.len(),
-        Scalar::List(items) => items.iter().map(bytes_of).sum(),
-        _ => 0,
-    }
 }
 
 /// A value that a filter or an assignment binds. `field` is the path of `value`.

@@ -22,8 +22,9 @@ use super::{
         proxy::{Faults, Proxy},
         through,
     },
+    place,
     process::{Server, until_some},
-    server::http_get,
+    server::{TestServer, http_get},
 };
 
 const ROWS: usize = 20_000;
@@ -61,9 +62,20 @@ async fn has_the_table(server: &Server) {
     until_some(async || {
         let topology = cluster.get_topology(GetTopologyRequest {}).await.ok()?;
         let mut connections = topology.into_inner().connections.into_iter();
-        connections.all(|c| c.tables.len() == 1).then_some(())
+        // One that lacks it is behind by all of it.
+        let has = |c: &ConnectionStatus| c.tables.len() == 1 && c.tables[0].version > 0;
+        connections.all(|c| has(&c)).then_some(())
     })
     .await;
+}
+
+/// Waits until the start of a server is over, which asks the store for much.
+async fn quiet(proxy: &Proxy) {
+    let mut before = u64::MAX;
+    while before != proxy.requests() {
+        before = proxy.requests();
+        tokio::time::sleep(20 * LATENCY).await;
+    }
 }
 
 async fn run(proxy: &Proxy, folder: &Path, cache: Option<&Path>) -> Run {
@@ -73,10 +85,13 @@ async fn run(proxy: &Proxy, folder: &Path, cache: Option<&Path>) -> Run {
         settings.push(("LANCEGATE_CACHE__DISK_FOLDER".into(), cache));
     }
     // Only reads: nothing else asks the store meanwhile.
-    settings.push(("LANCEGATE_REPLICATION__POLL_INTERVAL".into(), "1h".into()));
+    for key in ["REPLICATION__POLL_INTERVAL", "HEALTH__PROBE_INTERVAL"] {
+        settings.push((format!("LANCEGATE_{key}"), "1h".into()));
+    }
     let env: Vec<_> = settings.iter().map(|(k, v)| (&**k, &**v)).collect();
     let server = Server::start(folder, 1, &env).await;
     has_the_table(&server).await;
+    quiet(proxy).await;
     let mut search = SearchServiceClient::new(server.channel.clone());
     let mut rng = StdRng::seed_from_u64(5);
     let (mut times, mut answers, before) = (Vec::new(), Vec::new(), proxy.requests());
@@ -164,4 +179,53 @@ async fn what_was_read_once_needs_no_store() {
     );
     let hits = "lancegate_disk_cache_pages_total{result=\"hit\"}";
     assert!(warm.metrics.contains(hits), "{}", warm.metrics);
+}
+
+/// The ids that one read finds.
+async fn scanned(server: &mut TestServer) -> Result<Vec<i64>, tonic::Status> {
+    let scan = ScanRequest {
+        table: "t".into(),
+        query: Some(ScanQuery {
+            columns: vec!["id".into()],
+            ..Default::default()
+        }),
+        page_size: 1000,
+        ..Default::default()
+    };
+    let answer = server.search.scan(scan).await?.into_inner();
+    assert_eq!(answer.served.unwrap().connection, "replica-1");
+    Ok(ids(&batch(answer.rows)))
+}
+
+/// What rotted is read, and kept, like anything else.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a store: tests/external/checks/stores.sh has one"]
+async fn a_rebuild_is_read_and_not_what_was_kept_of_before() {
+    let mut server = TestServer::start(1).await;
+    // Small files are read whole, and past the cache.
+    let rows = rows(&mut StdRng::seed_from_u64(6));
+    server.table_of("t", ipc(&rows)).await;
+    let data = server.folder.path().join("replica-1/t.lance/data");
+    let file = data.join(place::files(&data).keys().next().unwrap());
+    let good = place::read(&file).unwrap();
+    place::write(&file, &vec![0; good.len()]);
+    let cache = TempDir::new().unwrap();
+    let disk = cache.path().display().to_string();
+    let settings = [("LANCEGATE_CACHE__DISK_FOLDER", disk.as_str())];
+    let mut server = server.restart_with(1, &settings).await;
+    server.settled().await;
+    scanned(&mut server).await.unwrap_err();
+    place::write(&file, &good);
+    scanned(&mut server).await.expect_err("it is kept");
+    let request = RebuildReplicaRequest {
+        replica: "replica-1".into(),
+        table: "t".into(),
+    };
+    server.cluster.rebuild_replica(request).await.unwrap();
+    let found = scanned(&mut server).await.unwrap();
+    assert!(found.into_iter().eq(0..1000));
+    let mut server = server.restart_with(1, &settings).await;
+    server.settled().await;
+    let found = scanned(&mut server).await.unwrap();
+    assert!(found.into_iter().eq(0..1000));
 }

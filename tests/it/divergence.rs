@@ -160,3 +160,21 @@ async fn what_cannot_be_rebuilt_is_refused() {
         assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_store_says_is_for_the_log_alone() {
+    let mut server = TestServer::start(1).await;
+    server.table_of("t", ipc(&small(0, 10))).await;
+    let data = server.folder.path().join("replica-1/t.lance/data");
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::write(&data, "in the way").unwrap();
+    let refused = rebuild(&mut server, "t").await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+    let told = "the location did not answer as it should";
+    assert_eq!(refused.message(), told);
+    table_error(&mut server, 1, |error| error == told).await;
+    // It goes on as soon as the store does.
+    std::fs::remove_file(&data).unwrap();
+    server.settled().await;
+    table_error(&mut server, 1, str::is_empty).await;
+}

@@ -26,6 +26,7 @@ mod mirrored;
 mod nodes;
 mod overload;
 mod place;
+mod planted;
 mod probing;
 mod process;
 mod processes;

@@ -85,6 +85,32 @@ async fn healthy_locations_can_do_all_that_is_needed() {
     }
 }
 
+/// Whoever checks may not be allowed more there, and nothing more is done there later.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_only_read_is_only_listed() {
+    let folder = TempDir::new().unwrap();
+    for name in ["primary", "replica-1"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    for (key, value) in [
+        ("LANCEGATE_REPLICAS__0__MODE", "external"),
+        ("LANCEGATE_REPLICATION__ENABLED", "false"),
+    ] {
+        let mut settings = both(folder.path());
+        settings.push((key.into(), value.into()));
+        let ended = check(&settings).await;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let (primary, replica) = ended.out.split_once("replica-1 (").unwrap();
+        assert!(primary.contains("  can list\n"), "{primary}");
+        assert!(primary.contains("  can delete\n"), "{primary}");
+        let lines: Vec<&str> = replica.lines().skip(1).collect();
+        let only = ["  can list (it is only read: nothing else was tried)"];
+        assert_eq!(lines, only, "{key}");
+        let left = place::files(&folder.path().join("replica-1"));
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
 /// The folder is not there, cannot be read, and is no folder.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]

@@ -7,5 +7,5 @@ mod nodes;
 mod ports;
 mod renewed;
 
-pub use certs::{Authority, tls_to};
+pub use certs::{Authority, secure_channel, tls_to};
 pub use renewed::secured;

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use arrow::{array::AsArray, compute::concat_batches};
-use lancegate::proto::v1::*;
+use lancegate::{connection::Lane, domain::TableName, proto::v1::*};
+use tempfile::TempDir;
+use tokio::{sync::oneshot, task::JoinSet};
+use tonic::{Code, Request};
 
 use super::{
     data::{batch, ids, ipc, ipc_bytes, packages, small},
-    server::TestServer,
+    server::{TestServer, settings_with, wait_until},
 };
 
 fn filter(sql: &str, params: Vec<Value>) -> Option<Filter> {
@@ -251,6 +254,92 @@ fn part(first: i64, count: i64) -> ImportRequest {
         table: "t".into(),
         arrow_ipc: ipc_bytes(&small(first, count)).into(),
         mode: 0,
+    }
+}
+
+/// Somebody sends writes with short deadlines, or goes away, while another write has the
+/// lane. With the audit log each request runs in a task that outlives its client.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_its_lane_is_given_up_with_its_caller() {
+    const WRITERS: i64 = 60;
+    for to in ["nowhere", "file"] {
+        let folder = TempDir::new().unwrap();
+        let audit = folder.path().join("audit").display().to_string();
+        let more = [
+            ("LANCEGATE_AUDIT__TO", to),
+            ("LANCEGATE_AUDIT__FOLDER", &audit),
+            ("LANCEGATE_AUDIT__ROTATION", "never"),
+        ];
+        let config = settings_with(folder.path(), 0, &more);
+        let mut server = TestServer::start_with(folder, config).await;
+        server.create("t", ipc(&small(0, 10))).await;
+        let primary = server.app.router().unwrap().primary().clone();
+        let name = TableName::parse("t").unwrap();
+        let ((begun, has_begun), (go, wait)) = (oneshot::channel(), oneshot::channel());
+        let first = tokio::spawn(async move {
+            let work = |_| async {
+                begun.send(()).unwrap();
+                wait.await.unwrap();
+                Ok(())
+            };
+            primary.write(&name, Lane::Alone, work).await
+        });
+        has_begun.await.unwrap();
+
+        let mut writers = JoinSet::new();
+        for i in 0..WRITERS {
+            let (mut write, mut table) = (server.write.clone(), server.table.clone());
+            writers.spawn(async move {
+                let patience = Duration::from_millis(500);
+                let mut upsert = upsert(1_000 * (i + 1), 100);
+                if i % 3 == 0 {
+                    // It goes away.
+                    let answer = write.upsert(upsert);
+                    return tokio::time::timeout(patience, answer).await.is_err();
+                }
+                if i == 1 {
+                    let mut drop = Request::new(DropTableRequest {
+                        table: "t".into(),
+                        ..Default::default()
+                    });
+                    drop.set_timeout(patience);
+                    return table.drop_table(drop).await.is_err();
+                }
+                if i % 3 == 1 {
+                    upsert.request_id = format!("id-{i}");
+                }
+                let mut request = Request::new(upsert);
+                request.set_timeout(patience);
+                let code = write.upsert(request).await.unwrap_err().code();
+                matches!(code, Code::DeadlineExceeded | Code::Cancelled)
+            });
+        }
+        assert!(writers.join_all().await.into_iter().all(|ended| ended));
+        let door = server.app.door().clone();
+        wait_until("given up", || door.facts().in_flight == 0).await;
+        go.send(()).unwrap();
+        first.await.unwrap().unwrap();
+        // Lanes are taken in the order in which they were asked for: whatever waited has
+        // been done when this is.
+        let mut insert = InsertRequest {
+            table: "t".into(),
+            rows: Some(ipc(&small(10, 1))),
+            ..Default::default()
+        };
+        let inserted = server.write.insert(insert.clone()).await.unwrap();
+        assert_eq!(inserted.into_inner().version, 2, "audit: {to}");
+        assert_eq!(ids_of(&mut server).await, (0..=10).collect::<Vec<_>>());
+        // An id that was given up is free.
+        insert.rows = Some(ipc(&small(11, 1)));
+        insert.request_id = "id-4".into();
+        let inserted = server.write.insert(insert).await.unwrap().into_inner();
+        assert_eq!((inserted.version, inserted.repeated), (3, false));
+        if to == "file" {
+            let text = std::fs::read_to_string(format!("{audit}/audit.jsonl")).unwrap();
+            let given_up = text.matches("CLIENT_GONE").count();
+            assert!(given_up > 0, "{text}");
+            println!("{given_up} of {WRITERS} writes were given up while they waited");
+        }
     }
 }
 

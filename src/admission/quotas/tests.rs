@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use governor::clock::FakeRelativeClock;
 
 use super::*;
+use crate::domain::Proof;
 
 fn settings(quota: Quota) -> config::Quotas {
     config::Quotas {
@@ -23,7 +24,14 @@ fn rate(requests_per_second: f64, burst: u32) -> Quota {
 }
 
 fn who(name: &str) -> Identity {
-    Identity::Principal(name.into())
+    by(name, Proof::ApiKey)
+}
+
+fn by(name: &str, proof: Proof) -> Identity {
+    Identity::Principal(Arc::new(Principal {
+        name: name.into(),
+        proof,
+    }))
 }
 
 type Faked = Arc<Quotas<FakeRelativeClock>>;
@@ -43,6 +51,8 @@ fn everybody_has_a_burst_and_a_rate_of_their_own() {
     let (quotas, clock) = quotas(settings(rate(2.0, 3)));
     assert_eq!(passed(&quotas, "a", 10), 3);
     assert_eq!(passed(&quotas, "b", 10), 3, "b is not a");
+    // Nor is somebody whom an issuer of tokens has given that name.
+    assert!(quotas.begin(by("a", Proof::Jwt)).is_ok());
     let Err(Over::Rate(wait)) = quotas.begin(who("a")) else {
         panic!("a has nothing left");
     };

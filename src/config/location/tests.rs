@@ -58,7 +58,7 @@ fn wrong_locations_say_what_would_be_right() {
 }
 
 #[test]
-fn plain_http_must_be_allowed_in_words() {
+fn addresses_have_tls_or_are_allowed_and_have_no_password() {
     let options = |pairs: &[(&str, &str)]| -> BTreeMap<String, SecretString> {
         let pairs = pairs.iter();
         pairs
@@ -67,7 +67,7 @@ fn plain_http_must_be_allowed_in_words() {
     };
     let faults = |pairs: &[(&str, &str)]| {
         let mut faults = Faults::default();
-        encrypted_or_allowed("primary", &options(pairs), &mut faults);
+        fit_addresses("primary", &options(pairs), &mut faults);
         faults
             .finish(Some(()), |_| None)
             .err()
@@ -90,6 +90,12 @@ fn plain_http_must_be_allowed_in_words() {
     }
     assert!(faults(&[("endpoint", "http://s"), ("allow_http", "false")]).is_some());
     assert!(faults(&[("dynamodb_endpoint", "http://s")]).is_some());
+    // Errors of the store's client tell its address.
+    for with_credentials in ["https://user:hunter2@store:9000", "https://hunter2@store"] {
+        let found = faults(&[("aws_endpoint", with_credentials)]).unwrap_or_default();
+        assert!(found.contains("password"), "{found}");
+        assert!(!found.contains("hunter2"), "{found}");
+    }
 }
 
 #[test]

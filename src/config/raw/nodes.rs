@@ -37,6 +37,10 @@ pub(in crate::config) struct Nodes {
     pub api_key: StorageOption,
     /// A file with that key; it is read anew for each probe.
     pub api_key_file: String,
+    /// Whether the nodes have [access] with the same bindings. A router passes on who
+    /// asks; which tables, rows and columns are there for them the nodes decide, so that
+    /// a router with such bindings does not start without this.
+    pub enforce_access: bool,
 }
 
 impl Default for Nodes {
@@ -51,6 +55,7 @@ impl Default for Nodes {
             tls: NodeTls::default(),
             api_key: StorageOption(SecretString::default()),
             api_key_file: String::new(),
+            enforce_access: false,
         }
     }
 }

@@ -19,6 +19,10 @@ pub(in crate::config) struct Sessions {
     /// Most sessions of one table.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_open: usize,
+    /// Most of them that one caller who is known ([access]) has, so that nobody takes
+    /// those of all others. Each server counts what was opened through it.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_per_principal: usize,
 }
 
 impl Default for Sessions {
@@ -27,6 +31,7 @@ impl Default for Sessions {
             default_ttl: Duration::from_secs(5 * 60).into(),
             max_ttl: Duration::from_secs(60 * 60).into(),
             max_open: 1_000,
+            max_per_principal: 100,
         }
     }
 }

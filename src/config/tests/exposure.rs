@@ -57,6 +57,55 @@ fn what_everybody_may_read_and_call_has_to_be_meant() {
 }
 
 #[test]
+fn so_has_what_everybody_may_see_of_the_other_port() {
+    let with = |server: &str, more: &str| {
+        format!("[server]\nhttp_address = '0.0.0.0:1'\n{server}\n{more}")
+    };
+    let said = faults(&with("", ""), &[]);
+    assert!(said.contains("has 2 faults"), "{said}");
+    for part in [
+        "server.http_address: 0.0.0.0:1 is not loopback and has no TLS: set \
+         server.http_tls.cert_file and server.http_tls.key_file, or",
+        "server.allow_plaintext = true",
+        "server.http_address: 0.0.0.0:1 is not loopback and anybody may see its metrics: set \
+         metrics.bearer_token_file or access.enabled, or",
+        "server.allow_unauthenticated = true",
+    ] {
+        assert!(said.contains(part), "missing: {part}\n{said}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "let-me-in").unwrap();
+    let token = format!("[metrics]\nbearer_token_file = '{}'", token.display());
+    let keys = folder.path().join("keys.toml");
+    let access = format!(
+        "[access]\nenabled = true\napi_keys_file = '{}'\n\
+         [[access.bindings]]\nprincipals = ['key:a']\nrole = 'metrics'",
+        keys.display()
+    );
+    let tls = TLS.replace("server.tls", "server.http_tls");
+    let mutual = format!("{tls}client_ca_file = '/tls/ca.crt'\nclient_auth = 'required'");
+    let plain = "allow_plaintext = true";
+    let both = "allow_plaintext = true\nallow_unauthenticated = true";
+    for (server, more, fits) in [
+        (both, "", true),
+        (plain, "", false),
+        (plain, token.as_str(), true),
+        (plain, &access, true),
+        ("", &token, false),
+        ("", &tls, false),
+        // What is asked of the one port says nothing of the other.
+        ("", &format!("{TLS}{token}"), false),
+        ("", &format!("{tls}{token}"), true),
+        ("", &mutual, true),
+    ] {
+        let text = with(server, more);
+        let loaded = load_with(&text, &[]);
+        assert_eq!(loaded.is_ok(), fits, "{text}\n{loaded:?}");
+    }
+}
+
+#[test]
 fn certificates_and_keys_come_together() {
     let said = faults(
         "

@@ -10,9 +10,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Primary, finished, requests::Requests};
+use super::{Primary, requests::Requests};
 use crate::{
     config::failpoint,
+    connection::Caller,
     domain::{
         Done, Error, Incarnation, RequestId, Result, TableName, WriteRequest, request::Recorded,
     },
@@ -28,8 +29,9 @@ const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
 
 impl Primary {
     /// Does a write in its table's lane, unless a write with its id was done before:
-    /// then the answer is that one's. It goes on when the caller goes away. Answers
-    /// the incarnation too that was written.
+    /// then the answer is that one's. Once it has its lane it goes on when the caller
+    /// goes away; before, it is given up, and a repeat of it that still waits is not.
+    /// Answers the incarnation too that was written.
     ///
     /// # Errors
     /// [`Error::RequestIdReused`] for an id of another request,
@@ -45,13 +47,11 @@ impl Primary {
         F: Fn(Arc<Store>, Handle) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Staged>> + Send,
     {
+        let caller = Caller::current();
+        let mut requests = caller.begin(self.lane_of(name)).await?;
         let (primary, name) = (Arc::clone(self), name.clone());
-        finished(tokio::spawn(async move {
-            // Opened first, so that an unknown table has no lane.
-            primary.head(&name).await?;
-            primary.once(&name, &request, stage).await
-        }))
-        .await
+        let work = async move { primary.once(&name, &mut requests, &request, stage).await };
+        caller.finish(work).await
     }
 
     /// The same for a write that is staged outside of the lane, because its client
@@ -65,15 +65,12 @@ impl Primary {
         F: FnOnce(Arc<Store>, Handle) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(WriteRequest, Staged)>> + Send,
     {
-        let (primary, name) = (Arc::clone(self), name.clone());
-        finished(tokio::spawn(async move {
-            let head = primary.head(&name).await?;
-            let store = primary.connection.store()?;
-            let (request, staged) = stage(store, head.handle().clone()).await?;
-            let staged = move |_, _| ready(Ok(staged.clone()));
-            primary.once(&name, &request, staged).await
-        }))
-        .await
+        let caller = Caller::current();
+        let (head, store) = (self.head(name).await?, self.connection.store()?);
+        let staging = async move { stage(store, head.handle().clone()).await };
+        let (request, staged) = caller.finish(staging).await?;
+        self.write_once(name, request, move |_, _| ready(Ok(staged.clone())))
+            .await
     }
 
     /// What is recorded under a request id, and of which incarnation.
@@ -93,6 +90,7 @@ impl Primary {
     async fn once<F, Fut>(
         &self,
         name: &TableName,
+        requests: &mut Requests,
         request: &WriteRequest,
         stage: F,
     ) -> Result<(Done, Incarnation)>
@@ -101,11 +99,10 @@ impl Primary {
         Fut: Future<Output = Result<Staged>>,
     {
         let store = self.connection.store()?;
-        let mut requests = self.lane(name).await;
         // For what others committed, and for a table that they created anew.
         self.look_alone(&store, name).await?;
         let outcome = self
-            .once_alone(&store, name, &mut requests, request, stage)
+            .once_alone(&store, name, requests, request, stage)
             .await;
         let head = self.head(name).await?;
         let served = self.serve(head.handle()).await;

@@ -12,9 +12,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Primary, finished};
+use tokio::sync::OwnedMutexGuard;
+
+use super::Primary;
 use crate::{
     config::Keep,
+    connection::Caller,
     domain::{Error, Incarnation, Position, Result, TableName},
     storage::{Below, Handle, pins},
 };
@@ -70,12 +73,26 @@ impl Primary {
     /// What the location answers; [`Error::NotFound`] for a table
     /// that is not there. A part may have been deleted then.
     pub async fn prune(self: &Arc<Self>, name: &TableName, unwanted: Unwanted) -> Result<Pruned> {
+        let caller = Caller::current();
+        let begin = async {
+            // Opened first, so that an unknown table leaves nothing behind.
+            self.head(name).await?;
+            Ok(self.pruning(name).await)
+        };
+        // Held while files go: the table is not dropped and created anew meanwhile.
+        let alone = caller.begin(begin).await?;
         let (primary, name) = (Arc::clone(self), name.clone());
         // It is finished when the caller goes away.
-        finished(tokio::spawn(async move {
+        let work = async move {
+            let _alone = alone;
             primary.delete_unwanted(&name, unwanted).await
-        }))
-        .await
+        };
+        caller.finish(work).await
+    }
+
+    /// Held while old versions of a table are deleted, or all of it.
+    pub(super) async fn pruning(&self, name: &TableName) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.table(name).pruning).lock_owned().await
     }
 
     async fn delete_unwanted(&self, name: &TableName, unwanted: Unwanted) -> Result<Pruned> {
@@ -85,9 +102,6 @@ impl Primary {
         if incarnation == Incarnation::UNKNOWN {
             return Ok(Pruned::nothing("a location that takes no writes"));
         }
-        // Held while files go: the table is not dropped and created anew meanwhile.
-        let pruning = Arc::clone(&self.table(name).pruning);
-        let _alone = pruning.lock().await;
         let store = self.connection.store()?;
         let now = SystemTime::now();
         let newest = handle.version().await?;

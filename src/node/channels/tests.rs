@@ -37,6 +37,7 @@ fn settings() -> NodeSettings {
         keepalive_timeout: Duration::from_secs(60),
         resolve_interval: Duration::from_secs(60),
         deadline_margin: Duration::ZERO,
+        enforce_access: false,
     }
 }
 

@@ -56,7 +56,7 @@ impl Cluster {
             let text = format!("must be from {SHORTEST:?} to {LONGEST:?}");
             return Err(Error::invalid("heartbeat", text));
         }
-        let watcher = self.watchers.admit()?;
+        let watcher = self.watchers.admit(grants.operates())?;
         let closed = watcher.closed.clone().cancelled_owned();
         let watch = Watch {
             cluster: self.clone(),

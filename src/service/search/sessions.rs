@@ -7,7 +7,7 @@ use crate::{
     domain::{Error, Result, Session, TableName, view::Served},
     proto::v1 as pb,
     service::{
-        allowed::allowed,
+        allowed::{allowed, owner},
         api::{Api, Call},
     },
     wire,
@@ -34,8 +34,11 @@ impl Api {
         let options = self.read_options(&message.table, asked, metadata, extensions)?;
         let table = TableName::parse(&message.table)?;
         let ttl = self.ttl(message.ttl)?;
-        let most = self.live.load().sessions.max_open;
-        let opened = self.router.open_session(&table, options, ttl, most);
+        let (owner, bounds) = (owner(extensions), self.live.load().sessions);
+        let owner = owner.map(Into::into);
+        let opened = self
+            .router
+            .open_session(&table, options, ttl, owner, bounds);
         let (session, served) = opened.await?;
         Ok((self.tell(&table, &session)?, served))
     }
@@ -52,7 +55,9 @@ impl Api {
             return Err(wire::freshness::expired());
         }
         let ttl = self.ttl(message.ttl)?;
-        let (session, served) = self.router.renew_session(&table, &session, ttl).await?;
+        let owner = owner(&call.extensions).map(Into::into);
+        let renewed = self.router.renew_session(&table, &session, ttl, owner);
+        let (session, served) = renewed.await?;
         Ok((self.tell(&table, &session)?, served))
     }
 

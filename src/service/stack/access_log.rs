@@ -18,7 +18,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use super::{
     RequestFacts,
     body::{Ending, GrpcBody, Observed},
-    is_health,
+    is_health, method_of,
 };
 use crate::telemetry::metrics::code_name;
 
@@ -78,7 +78,7 @@ impl Line {
     fn new<B>(request: &Request<B>, facts: RequestFacts) -> Self {
         let connection = request.extensions().get::<TcpConnectInfo>();
         Self {
-            method: request.uri().path().trim_start_matches('/').to_owned(),
+            method: method_of(request.uri().path()).to_owned(),
             peer: connection.and_then(TcpConnectInfo::remote_addr),
             began: Instant::now(),
             facts,

@@ -14,6 +14,7 @@ use std::{
 use futures::future::BoxFuture;
 use http::{Extensions, Request, Response};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, transport::server::TcpConnectInfo};
 use tower::{Layer, Service};
 
@@ -28,7 +29,8 @@ use super::{
     stays_open,
 };
 use crate::{
-    admission::{Ask, Client, Kind, Lane, Refusal, Why},
+    admission::{Ask, Begun, Client, Kind, Lane, Refusal, Why},
+    connection::Caller,
     domain::Error,
     telemetry::metrics,
     wire::status::status,
@@ -79,6 +81,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+        let quota = request.extensions_mut().remove::<Arc<Begun>>();
         // An overloaded server is not a dead one: probes and watchers take no slot.
         if stays_open(&request) {
             let ending = Ending::of_nothing();
@@ -95,6 +98,7 @@ where
         let mut inner = std::mem::replace(&mut self.inner, spare);
         Box::pin(async move {
             let (began, deadline) = (Instant::now(), wanted.ask.deadline);
+            let kind = wanted.ask.lane.kind();
             let mut permit = match enter(&door, wanted, request.extensions_mut()).await {
                 Ok(permit) => permit,
                 Err(refusal) => {
@@ -102,7 +106,20 @@ where
                     return Ok(refused(refusal, deadline, began).into_http());
                 }
             };
+            // A read ends with its answer.
+            let gone = (kind != Kind::Read).then(CancellationToken::new);
+            if let Some(gone) = &gone {
+                let held = (permit.place(), quota);
+                let caller = Caller::new(gone.clone(), held);
+                request.extensions_mut().insert(caller);
+            }
+            // Cancelled where this is dropped: the deadline has passed, or the client
+            // has gone away.
+            let gone = gone.map(CancellationToken::drop_guard);
             let response = inner.call(request).await?;
+            if let Some(gone) = gone {
+                gone.disarm();
+            }
             permit.answered();
             // Held to the end of the answer: a stream is work until it is over.
             let ending = Ending::new(move |code| permit.end(code));

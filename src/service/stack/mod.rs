@@ -5,6 +5,7 @@ mod access_log;
 mod answer;
 mod audit;
 mod body;
+mod caller;
 mod deadline;
 mod facts;
 mod guard;
@@ -25,6 +26,7 @@ use tower::{Layer, ServiceBuilder};
 use self::{
     access_log::{AccessLog, AccessLogLayer},
     audit::{Attempt, AttemptLayer, Audited, AuditedLayer},
+    caller::{CallerLayer, WithCaller},
     deadline::{DeadlineLayer, WithDeadline},
     guard::{Guard, GuardLayer},
     identity::{Identity, IdentityLayer},
@@ -34,7 +36,12 @@ use self::{
     quota::{QuotaLayer, WithQuota},
     translate::{Translate, TranslateLayer},
 };
-use crate::{access::Access, admission::Quotas, config::Live, telemetry::audit::AuditLog};
+use crate::{
+    access::{Access, need},
+    admission::Quotas,
+    config::Live,
+    telemetry::audit::AuditLog,
+};
 
 pub use answer::AnswerHold;
 pub use audit::by_signal;
@@ -43,6 +50,14 @@ pub use facts::RequestFacts;
 pub use limit::{Door, PRIORITY};
 pub use quota::Allowed;
 pub use room::Room;
+
+/// A method as the logs name it. One that is not known may be a text of any length.
+fn method_of(path: &str) -> &str {
+    match need(path) {
+        Some(_) => path.trim_start_matches('/'),
+        None => "unknown",
+    }
+}
 
 /// All layers, for `tonic::transport::Server::builder().layer(..)`. Clones, and
 /// everything that is built from them, share the door.
@@ -74,7 +89,7 @@ pub fn stack(
 }
 
 /// What is behind the layers that see every answer.
-type Guarded<S> = Guard<WithQuota<WithDeadline<Limit<Attempt<S>>>>>;
+type Guarded<S> = Guard<WithQuota<WithDeadline<Limit<Attempt<WithCaller<S>>>>>>;
 
 impl<S> Layer<S> for Stack {
     type Service = Identity<AccessLog<Audited<Measure<CatchPanic<Translate<Guarded<S>>>>>>>;
@@ -105,12 +120,15 @@ impl<S> Layer<S> for Stack {
             .layer(self.quota.clone())
             // Outside the limit: who waits is not waited for when time is up, and
             // the slot goes back then, also where the client does not read and
-            // the answer cannot end.
+            // the answer cannot end. Only work that cannot be stopped keeps it.
             .layer(self.deadline.clone())
             // Within the others: what was refused for another reason took no slot.
             .layer(self.limit.clone())
-            // Innermost: what is said to begin does begin.
+            // Within all that can refuse: what is said to begin does begin.
             .layer(AttemptLayer)
+            // Innermost, within the task that an audited request has: its work knows who
+            // waits for it, and keeps its places.
+            .layer(CallerLayer)
             .service(inner)
     }
 }

@@ -200,7 +200,10 @@ where
                 }
             },
         };
+        let begun = begun.map(Arc::new);
         if let Some(begun) = &begun {
+            // For work that goes on when nobody waits for its answer.
+            request.extensions_mut().insert(Arc::clone(begun));
             let quota = begun.quota();
             request.extensions_mut().insert(Allowed(quota));
             if quota.max_request_bytes > 0 {
@@ -217,7 +220,7 @@ where
 fn identity(extensions: &Extensions) -> Identity {
     match extensions.get::<Arc<Principal>>() {
         Some(principal) if principal.proof != Proof::Nothing => {
-            Identity::Principal(Arc::clone(&principal.name))
+            Identity::Principal(Arc::clone(principal))
         }
         _ => Identity::Address(Client::of(peer(extensions).map(|address| address.ip()))),
     }

@@ -81,8 +81,7 @@ fn fault_of(part: &Expr, columns: &DFSchema) -> Option<String> {
             | Operator::Gt
             | Operator::GtEq
             | Operator::IsDistinctFrom
-            | Operator::IsNotDistinctFrom
-            | Operator::StringConcat => None,
+            | Operator::IsNotDistinctFrom => None,
             op => Some(format!("computes with {op}")),
         },
         // A pattern that is no constant may be none.

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{HttpState, Probes, status};
+use super::{DEEP, HttpState, Probes, status};
 
 /// Longest wait for the searches of one check.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,7 +50,7 @@ pub(super) fn route(probes: Arc<dyn Probes>) -> Router<HttpState> {
         probes,
         last: Mutex::new(None),
     });
-    Router::new().route("/health/deep", get(answer).with_state(deep))
+    Router::new().route(DEEP, get(answer).with_state(deep))
 }
 
 async fn answer(State(deep): State<Arc<Deep>>) -> Response {

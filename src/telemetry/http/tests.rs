@@ -57,8 +57,8 @@ impl Probes for Server {
 struct Anybody;
 
 impl Visitors for Anybody {
-    fn may_see<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, bool> {
-        Box::pin(async move { !headers.contains_key("x-stranger") })
+    fn may_see<'a>(&'a self, visit: Visit<'a>) -> BoxFuture<'a, bool> {
+        Box::pin(async move { !visit.headers.contains_key("x-stranger") })
     }
 }
 

@@ -5,20 +5,20 @@ use std::{
     fs,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use axum::{Router, routing::get};
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use lancegate::{access::keys, proto::v1::*};
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
 use tonic::Code;
 
-use super::guarded::{Caller, Guarded, entries};
+use super::{
+    guarded::{Caller, Guarded, entries},
+    issuer::{Issuer, jwt},
+};
 use crate::process::until_some;
 
 async fn asks(server: &Guarded, key: &str) -> Code {
@@ -98,65 +98,6 @@ async fn other_bindings_count_from_the_next_request_on() {
     reloaded.unwrap();
     let refused = reader.write.delete(delete).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
-}
-
-/// Somebody who signs tokens, and shows the keys.
-struct Issuer {
-    keys: std::sync::Mutex<Vec<(String, KeyPair)>>,
-    fetched: AtomicUsize,
-}
-
-impl Issuer {
-    fn with(id: &str) -> Arc<Self> {
-        let issuer = Self {
-            keys: Default::default(),
-            fetched: AtomicUsize::new(0),
-        };
-        issuer.add(id);
-        Arc::new(issuer)
-    }
-
-    fn add(&self, id: &str) {
-        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-        self.keys.lock().unwrap().push((id.to_owned(), pair));
-    }
-
-    fn jwks(&self) -> String {
-        let keys = self.keys.lock().unwrap();
-        let part = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
-        let jwk = |(id, pair): &(String, KeyPair)| {
-            let raw = pair.public_key_raw();
-            json!({ "kty": "EC", "crv": "P-256", "kid": id, "use": "sig",
-                    "x": part(&raw[1..33]), "y": part(&raw[33..65]) })
-        };
-        json!({ "keys": keys.iter().map(jwk).collect::<Vec<_>>() }).to_string()
-    }
-
-    fn token(&self, id: &str, edit: impl FnOnce(&mut Value)) -> String {
-        let now = std::time::SystemTime::now();
-        let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        let mut claims = json!({ "iss": "https://issuer.example", "aud": "lancegate",
-            "sub": "alice", "exp": now + 3600, "groups": ["readers"], "tenant": "acme" });
-        edit(&mut claims);
-        let mut header = Header::new(Algorithm::ES256);
-        header.kid = Some(id.to_owned());
-        let keys = self.keys.lock().unwrap();
-        let (_, pair) = keys.iter().find(|(known, _)| known == id).unwrap();
-        encode(
-            &header,
-            &claims,
-            &EncodingKey::from_ec_der(pair.serialized_der()),
-        )
-        .unwrap()
-    }
-}
-
-fn jwt(source: &str) -> String {
-    format!(
-        "[access.jwt]\n{source}\nissuer = \"https://issuer.example\"\naudience = \"lancegate\"\n\
-         roles_claim = \"groups\"\nrow_claims = [\"tenant\"]\nleeway = \"1s\"\n\
-         [[access.bindings]]\nprincipals = [\"role:readers\"]\nrole = \"reader\"\ntables = [\"*\"]\n"
-    )
 }
 
 #[tokio::test(flavor = "multi_thread")]

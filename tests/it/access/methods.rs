@@ -226,6 +226,99 @@ async fn a_text_of_the_configuration_opens_the_metrics() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_denied_on_the_http_port_is_told_of() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let audit = folder.path().join("audit");
+    let more = format!(
+        "[audit]\nto = \"file\"\nfolder = \"{}\"\nrotation = \"never\"\n",
+        audit.display()
+    );
+    let server = Guarded::start(0, &more).await;
+    let http = server.app.http_address();
+    let header = |who: &str| format!("x-api-key: {}", server.files.keys[who]);
+    assert_eq!(http_get(http, "/metrics?x=1").await.0, 401);
+    let (code, _) = http_get_with(http, "/health/deep", &header("reader")).await;
+    assert_eq!(code, 401);
+    // Neither of these is denied.
+    assert_eq!(http_get(http, "/livez").await.0, 200);
+    let (_, text) = http_get_with(http, "/metrics", &header("scraper")).await;
+    for reason in ["missing_credentials", "method"] {
+        let line = format!("lancegate_access_refused_total{{reason=\"{reason}\"}} ");
+        let count = text.lines().find_map(|l| l.strip_prefix(&line));
+        assert!(count.is_some_and(|n| n != "0"), "{reason}: {text}");
+    }
+    let mut lines: Vec<serde_json::Value> = Vec::new();
+    for _ in 0..500 {
+        let text = std::fs::read_to_string(audit.join("audit.jsonl")).unwrap_or_default();
+        lines = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        if lines.len() == 2 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let told = |line: &serde_json::Value| {
+        let text = |key: &str| line[key].as_str().unwrap_or("-").to_owned();
+        let peer = text("peer").starts_with("127.0.0.1:");
+        let words = ["event", "action", "code", "reason", "principal"].map(text);
+        format!("{} {peer}", words.join(" "))
+    };
+    let told: Vec<_> = lines.iter().map(told).collect();
+    assert_eq!(
+        told,
+        [
+            "outcome http/metrics Unauthenticated UNAUTHENTICATED - true",
+            "outcome http/health/deep PermissionDenied ACCESS_DENIED reader true",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_takes_the_places_of_all_others() {
+    let more = "[sessions]\nmax_open = 5\nmax_per_principal = 2\n";
+    let server = Guarded::start(0, more).await;
+    let mut root = server.caller("root");
+    let source = Some(create_table_request::Source::Rows(ipc(&small(0, 3))));
+    let create = CreateTableRequest {
+        table: "docs".into(),
+        source,
+        exist_ok: false,
+    };
+    root.table.create_table(create).await.unwrap();
+    let open = OpenSessionRequest {
+        table: "docs".into(),
+        ..Default::default()
+    };
+    let mut reader = server.caller("reader");
+    let first = reader.search.open_session(open.clone()).await.unwrap();
+    reader.search.open_session(open.clone()).await.unwrap();
+    let refused = reader.search.open_session(open.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("sessions.max_per_principal"));
+    root.search.open_session(open.clone()).await.unwrap();
+    let close = CloseSessionRequest {
+        table: "docs".into(),
+        session: first.into_inner().session,
+    };
+    reader.search.close_session(close).await.unwrap();
+    reader.search.open_session(open).await.unwrap();
+
+    let watch = WatchTopologyRequest::default();
+    let mut watching = Vec::new();
+    let refused = loop {
+        match reader.cluster.watch_topology(watch).await {
+            Ok(stream) => watching.push(stream),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(watching.len(), 16);
+    root.cluster.watch_topology(watch).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_may_not_be_seen_is_not_there() {
     let server = Guarded::start(1, "").await;
     let mut root = server.caller("root");

@@ -42,7 +42,10 @@ async fn a_router_passes_on_who_asks_and_the_node_decides() {
     let folder = TempDir::new().unwrap();
     let key = folder.path().join("key");
     fs::write(&key, format!("{}\n", node.files.keys["reader"])).unwrap();
-    let more = format!("[nodes]\napi_key_file = \"{}\"\n", key.display());
+    let more = format!(
+        "[nodes]\nenforce_access = true\napi_key_file = \"{}\"\n",
+        key.display()
+    );
     let app = router(&node, &folder, &more).await;
     wait_until("a router that serves", || {
         app.serving("lancegate.v1.WriteService")
@@ -112,4 +115,36 @@ fn certificates_are_not_forwarded_and_the_configuration_says_so() {
     load(&[]).unwrap();
     let faults = load(&[("LANCEGATE_PRIMARY__URI", "grpc://127.0.0.1:1")]).unwrap_err();
     assert!(faults.to_string().contains("not forwarded"), "{faults}");
+}
+
+/// A router does not look for rows and columns in what nodes answer.
+#[test]
+fn bindings_that_nodes_must_know_too_are_pointed_at() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("lancegate.toml");
+    let load = |binding: &str, enforce: &str| {
+        let text = format!(
+            "[nodes]\nenforce_access = {enforce}\n[access]\nenabled = true\napi_keys_file = \"keys\"\n\
+             [[access.bindings]]\nprincipals = [\"key:a\"]\nrole = \"reader\"\n{binding}\n"
+        );
+        fs::write(&file, text).unwrap();
+        config::load(Sources {
+            file: Some(file.clone()),
+            ..sources(
+                folder.path(),
+                0,
+                &[("LANCEGATE_PRIMARY__URI", "grpc://127.0.0.1:1")],
+            )
+        })
+    };
+    load("tables = [\"*\"]", "false").unwrap();
+    for limited in [
+        "tables = [\"docs\"]",
+        "tables = [\"*\"]\nrows = \"tenant = {tenant}\"",
+        "tables = [\"*\"]\nhidden_columns = [\"secret\"]",
+    ] {
+        let faults = load(limited, "false").unwrap_err().to_string();
+        assert!(faults.contains("nodes.enforce_access"), "{faults}");
+        load(limited, "true").unwrap();
+    }
 }

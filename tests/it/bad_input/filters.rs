@@ -262,6 +262,40 @@ fn placeholders_and_their_values() {
         ] {
             bad.bad_filter(what, filter(sql, params), field).await;
         }
+        // What a value is multiplied by: its uses, and the rows of a batch.
+        let often = format!("text IN ({})", vec!["$1"; 19_000].join(","));
+        let lists = vec!["id IN $1"; 900].join(" OR ");
+        let case = "CASE WHEN id >= 0 THEN $1 ELSE '' END = 'a'";
+        let wide = format!("concat({}) = 'a'", vec!["text"; 5_000].join(","));
+        let long = || StringValue("x".repeat(1 << 20));
+        for (what, sql, params) in [
+            ("a long value, used again and again", &*often, vec![long()]),
+            (
+                "a list, used again and again",
+                &*lists,
+                vec![list((0..10_000).map(IntValue).collect())],
+            ),
+            ("a long value for each row", case, vec![long()]),
+            (
+                "a long argument for each row",
+                "strpos(text, $1) = 1",
+                vec![long()],
+            ),
+            (
+                "a long value joined to each row",
+                "text || $1 = 'a'",
+                vec![long()],
+            ),
+            ("thousands of columns joined", &*wide, vec![]),
+            (
+                "a list as long as the separator makes it",
+                "array_to_string(tags, $1) = 'a'",
+                vec![long()],
+            ),
+        ] {
+            bad.bad_filter(what, filter(sql, params), "filter.sql")
+                .await;
+        }
         for (what, sql, kind) in [
             (
                 "a year that no calendar has",

@@ -9,7 +9,10 @@ use http::HeaderValue;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::{super::peer, RequestFacts, is_audited};
+use super::{
+    super::{method_of, peer},
+    RequestFacts, is_audited,
+};
 use crate::{
     config::failpoint,
     domain::TableName,
@@ -34,7 +37,7 @@ pub(super) struct Request {
 impl Request {
     pub(super) fn by<B>(request: &http::Request<B>) -> Self {
         Self {
-            action: request.uri().path().trim_start_matches('/').to_owned(),
+            action: method_of(request.uri().path()).to_owned(),
             peer: peer(request.extensions()),
             id: request.headers().get("x-request-id").cloned(),
             facts: request.extensions().get().cloned().unwrap_or_default(),

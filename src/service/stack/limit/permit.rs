@@ -1,6 +1,9 @@
 //! A request that has begun.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tonic::Code;
@@ -16,9 +19,30 @@ use crate::admission::{Kind, Left, Signal};
 /// with one another only.
 const WITH_BOUNDS: u8 = 4;
 
-/// The right to work on a request, given back when it is dropped.
-pub(super) struct Permit {
+/// A place at the gate, given back when nobody has it any more: neither the answer nor
+/// work that goes on without it.
+pub(super) struct Place {
     door: Arc<Door>,
+    kind: Kind,
+    /// Known when the answer has ended.
+    left: OnceLock<Left>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let unknown = Left {
+            kind: self.kind,
+            took: None,
+            signal: None,
+        };
+        self.door.leave(self.left.take().unwrap_or(unknown));
+    }
+}
+
+/// The right to work on a request, which ends with its answer.
+pub(super) struct Permit {
+    /// `None` when it is given back.
+    place: Option<Arc<Place>>,
     kind: Kind,
     began: Instant,
     /// Until its answer was there.
@@ -33,8 +57,13 @@ pub(super) struct Permit {
 
 impl Permit {
     pub(super) fn new(door: &Arc<Door>, kind: Kind) -> Self {
-        Self {
+        let place = Place {
             door: Arc::clone(door),
+            kind,
+            left: OnceLock::new(),
+        };
+        Self {
+            place: Some(Arc::new(place)),
             kind,
             began: Instant::now(),
             took: None,
@@ -52,6 +81,11 @@ impl Permit {
         self.deadline = wanted.ask.deadline;
         (self.signal, self.facts) = (wanted.signal, wanted.facts);
         self
+    }
+
+    /// Its place, for work that may go on when the answer has ended.
+    pub(super) fn place(&self) -> Option<Arc<Place>> {
+        self.place.clone()
     }
 
     /// The answer is there. How long the client takes to read it is its own affair.
@@ -88,13 +122,17 @@ impl Drop for Permit {
             0
         };
         let after = self.facts.take_after();
-        self.door.leave(Left {
+        let left = Left {
             kind: self.kind,
             took: self
                 .counts()
                 .then(|| self.took.unwrap_or_else(|| self.began.elapsed())),
             signal: self.signal.and_then(|number| Signal::new(number + shift)),
-        });
+        };
+        if let Some(place) = self.place.take() {
+            // It is set nowhere else.
+            let _ = place.left.set(left);
+        }
         if let (Some(Code::Ok), Some(act)) = (self.code, after) {
             act();
         }

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -109,19 +110,19 @@ impl<B: Body<Data = Bytes, Error = Status>> Body for RequestBody<B> {
 }
 
 pin_project! {
-    /// The body of an answer. It ends with a refusal where it is too large, and the
-    /// request is over when it is dropped.
+    /// The body of an answer. It ends with a refusal where it is too large, and it
+    /// is over when it is dropped.
     pub struct AnswerBody<B> {
         #[pin]
         inner: B,
-        begun: Option<Begun>,
+        begun: Option<Arc<Begun>>,
         sent: u64,
         over: bool,
     }
 }
 
 impl<B> AnswerBody<B> {
-    pub(super) fn new(inner: B, begun: Option<Begun>) -> Self {
+    pub(super) fn new(inner: B, begun: Option<Arc<Begun>>) -> Self {
         Self {
             inner,
             begun,

@@ -93,6 +93,33 @@ async fn a_client_that_goes_away_frees_its_slot_and_its_work() {
     assert_eq!(client.call(COUNT, &[]).await.code(), Code::Ok);
 }
 
+#[tokio::test]
+async fn work_that_goes_on_without_its_client_keeps_its_place() {
+    let server = start_with(limits(1, Duration::from_secs(30))).await;
+    let client = Client::connect(server.address).await;
+    for has_deadline in [true, false] {
+        let leaving = Client::connect(server.address).await;
+        let order = [("x-do", "detach"), ("grpc-timeout", "100m")];
+        if has_deadline {
+            let answer = leaving.call(STREAM, &order).await;
+            assert_eq!(answer.code(), Code::DeadlineExceeded);
+        } else {
+            let call = tokio::spawn(async move { leaving.call(STREAM, &order[..1]).await });
+            server.until_working(1).await;
+            call.abort();
+            // Time to see that the client has gone.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        server.until_working(1).await;
+        assert_eq!(server.door.facts().in_flight, 1);
+        let answer = client.call(COUNT, &[]).await;
+        assert_eq!(answer.code(), Code::ResourceExhausted);
+        server.release.notify_one();
+        server.until_in_flight(0).await;
+        assert_eq!(client.call(COUNT, &[]).await.code(), Code::Ok);
+    }
+}
+
 /// One at a time, and a queue.
 async fn one_at_a_time() -> Running {
     let admission = Admission {

@@ -127,6 +127,24 @@ async fn a_stream_is_one_request_until_it_is_over() {
 }
 
 #[tokio::test]
+async fn work_that_goes_on_without_its_client_is_under_way() {
+    let quota = Quota {
+        max_concurrent_requests: 1,
+        ..Quota::default()
+    };
+    let server = start(quota).await;
+    let client = Client::connect(server.address).await;
+    let order = [("x-do", "detach"), ("grpc-timeout", "100m")];
+    let answer = client.call(STREAM, &order).await;
+    assert_eq!(answer.code(), Code::DeadlineExceeded);
+    let answer = client.call(COUNT, &[]).await;
+    refused(&answer, "max_concurrent_requests", true);
+    server.release.notify_one();
+    server.until_in_flight(0).await;
+    assert_eq!(client.call(COUNT, &[]).await.code(), Code::Ok);
+}
+
+#[tokio::test]
 async fn messages_and_answers_are_no_larger_than_they_may_be() {
     let quota = Quota {
         max_request_bytes: 1_000,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures::{Stream, StreamExt, stream};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, codec::CompressionEncoding, transport::Server};
@@ -20,6 +20,7 @@ use super::super::{Deadline, Door, RequestFacts, stack};
 use crate::{
     admission,
     config::{self, Admission, Limits, Live, Quotas, Sources},
+    connection::Caller,
     domain::{
         Error, Role,
         view::{Detour, Lag, Policy, Route, Served},
@@ -49,6 +50,8 @@ pub(super) struct Running {
     /// Numbers of the `note` orders, as they began.
     pub(super) noted: Arc<Mutex<Vec<u64>>>,
     pub(super) door: Arc<Door>,
+    /// What a `detach` order waits for.
+    pub(super) release: Arc<Notify>,
     _server: AbortOnDropHandle<Result<(), tonic::transport::Error>>,
 }
 
@@ -62,6 +65,17 @@ impl Running {
         };
         let waited = tokio::time::timeout(Duration::from_secs(30), check).await;
         assert!(waited.is_ok(), "{:?}, not {n} waiting", self.door.facts());
+    }
+
+    /// Waits until so many requests have their places.
+    pub(super) async fn until_in_flight(&self, n: usize) {
+        let check = async {
+            while self.door.facts().in_flight != n {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(30), check).await;
+        assert!(waited.is_ok(), "{:?}, not {n} in flight", self.door.facts());
     }
 
     /// Waits until the work in progress is `n`.
@@ -149,9 +163,11 @@ pub(super) async fn start_guarded(
     let working = Arc::new(AtomicUsize::new(0));
     let noted = Arc::new(Mutex::new(Vec::new()));
     let health = HealthReporter::new(&["", "lancegate.v1.SearchService"]);
+    let release = Arc::new(Notify::new());
     let service = SearchServiceServer::new(Obedient {
         working: working.clone(),
         noted: noted.clone(),
+        release: release.clone(),
     })
     .max_decoding_message_size(limits.max_request_bytes)
     .max_encoding_message_size(limits.max_response_bytes)
@@ -175,6 +191,7 @@ pub(super) async fn start_guarded(
         working,
         noted,
         door,
+        release,
         _server: server,
     }
 }
@@ -182,6 +199,7 @@ pub(super) async fn start_guarded(
 struct Obedient {
     working: Arc<AtomicUsize>,
     noted: Arc<Mutex<Vec<u64>>>,
+    release: Arc<Notify>,
 }
 
 /// Counts as work until it is dropped.
@@ -258,6 +276,16 @@ impl SearchService for Obedient {
             })
         };
         let first = stream::iter([chunk(10)]);
+        if what == "detach" {
+            let release = Arc::clone(&self.release);
+            let detached = async move {
+                release.notified().await;
+                drop(work);
+                Ok(())
+            };
+            Caller::current().finish(detached).await.unwrap();
+            return Ok(Response::new(first.boxed()));
+        }
         let chunks: Chunks = match what.as_str() {
             "stall" => first.chain(stream::pending()).boxed(),
             "endless" => stream::repeat_with(move || chunk(number)).boxed(),
