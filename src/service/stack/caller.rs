@@ -97,3 +97,37 @@ impl http_body::Body for Incoming {
         self.inner.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::{StreamExt, stream};
+    use http_body_util::{BodyExt, StreamBody};
+    use tokio_util::sync::CancellationToken;
+    use tonic::Code;
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+
+    /// Somebody sends a part, hears that time is up, and sends no more.
+    #[tokio::test]
+    async fn a_request_whose_caller_is_gone_has_come_to_its_end() {
+        let read = |request: Request<Body>| async move {
+            let whole = request.into_body().collect().await;
+            Ok::<_, Infallible>(Response::new(whole.map(|_| ())))
+        };
+        let frames = stream::iter([Ok(Frame::data(Bytes::from_static(b"part")))]);
+        let body = StreamBody::new(frames.chain(stream::pending::<Result<_, Status>>()));
+        let mut request = Request::new(Body::new(body));
+        let gone = CancellationToken::new();
+        let caller = Caller::new(gone.clone(), ());
+        request.extensions_mut().insert(caller);
+        let service = CallerLayer.layer(service_fn(read));
+        let mut answer = Box::pin(service.oneshot(request));
+        assert!(futures::poll!(answer.as_mut()).is_pending());
+        gone.cancel();
+        let answer = answer.await.unwrap_or_else(|never| match never {});
+        assert_eq!(answer.into_body().unwrap_err().code(), Code::Aborted);
+    }
+}
