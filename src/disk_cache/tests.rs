@@ -239,6 +239,7 @@ async fn only_files_that_never_change_are_kept() {
         ("b/data/file", false),
         // The location itself is below a folder of such a name.
         ("c.lance/data/t.lance/data/0a.lance", true),
+        ("c.lance/x/t.lance/data/0a.lance", true),
         ("c.lance/data/t.lance/_versions/1.manifest", false),
         ("c.lance/data/t.lance/_lancegate/incarnation", false),
         ("c.lance/data/t.lance/_transactions/0-a.txn", false),

@@ -257,24 +257,30 @@ impl Replica {
         metrics::replica_diverged(self.connection.name(), diverged.count());
     }
 
-    /// The error that clients are told of: of an object only what kind of trouble it
-    /// is. What the store said goes to the log, unless it is what was `told` last.
+    /// The error that clients are told of: not what a store said, which goes to the
+    /// log, unless that is what was `told` last.
     fn for_clients(&self, error: ReplicationError, told: Option<&str>) -> ReplicationError {
-        let ReplicationError::Object(error) = error else {
-            return error;
+        let (error, detail) = match error {
+            ReplicationError::Object(error) => {
+                let kind = Error::Unavailable {
+                    reason: "STORAGE_UNAVAILABLE",
+                    message: error.for_clients().into(),
+                    retry_after: RETRY,
+                };
+                (kind, error.to_string())
+            }
+            ReplicationError::Storage(Error::Internal(detail)) => {
+                (Error::Internal("the log has more".into()), detail)
+            }
+            other => return other,
         };
-        let message = error.for_clients();
-        if told != Some(message) {
+        if told != Some(error.to_string().as_str()) {
             // It may be an object of either.
-            let detail = self.primary.connection().redacted(&error.to_string());
+            let detail = self.primary.connection().redacted(&detail);
             let detail = self.connection.redacted(&detail);
-            tracing::warn!(connection = %self.connection.name(), detail, "object store error");
+            tracing::warn!(connection = %self.connection.name(), detail, "not replicated");
         }
-        ReplicationError::Storage(Error::Unavailable {
-            reason: "STORAGE_UNAVAILABLE",
-            message: message.into(),
-            retry_after: RETRY,
-        })
+        ReplicationError::Storage(error)
     }
 
     fn note(&mut self, table: &TableName, outcome: Result<(), ReplicationError>) {

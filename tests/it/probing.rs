@@ -12,7 +12,7 @@ use super::{
         through,
     },
     place::{self, variables},
-    process::{self, Ended, Server},
+    process::{self, Ended, Server, until_some},
 };
 
 type Settings = Vec<(String, String)>;
@@ -169,6 +169,27 @@ async fn what_is_wrong_with_a_store_is_said_with_what_to_do() {
             "can delete\n",
         ],
     );
+}
+
+/// Opening takes one request after the other, and longer than a probe may.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a store: tests/external/checks/stores.sh has one"]
+async fn a_store_that_is_far_away_is_opened_all_the_same() {
+    let folder = TempDir::new().unwrap();
+    let proxy = Proxy::start(&endpoint(), Faults::far(Duration::from_millis(300))).await;
+    let mut settings = through(&proxy, folder.path());
+    settings.push(("LANCEGATE_HEALTH__PROBE_TIMEOUT".into(), "1s".into()));
+    let env: Vec<_> = settings.iter().map(|(k, v)| (&**k, &**v)).collect();
+    let server = Server::start(folder.path(), 0, &env).await;
+    let mut cluster = cluster_service_client::ClusterServiceClient::new(server.channel.clone());
+    until_some(async || {
+        let topology = cluster.get_topology(GetTopologyRequest {}).await.ok()?;
+        let connections = topology.into_inner().connections;
+        let is_up = |c: &ConnectionStatus| c.state() == ConnectionState::Up;
+        (connections.len() == 2 && connections.iter().all(is_up)).then_some(())
+    })
+    .await;
+    assert!(server.process.terminate().await.success());
 }
 
 /// Such a store would lose versions without an error.
