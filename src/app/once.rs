@@ -83,6 +83,7 @@ async fn bring_up_to_date(config: Config, tasks: &Tasks) -> Result<(), AppError>
 async fn comes_up(connection: &Connection, events: &Events, health: Health) -> Result<(), String> {
     let pause = Duration::from_secs(1);
     let patience = (health.probe_timeout + pause) * health.failure_threshold;
+    let patience = patience.max(connection.opening(health));
     let mut events = events.subscribe();
     let waiting = async {
         while connection.state() != ConnectionState::Up && events.changed().await.is_ok() {}

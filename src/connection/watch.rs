@@ -61,10 +61,7 @@ async fn probe_once(
     rotation: &mut Rotation,
     failures: &mut u32,
 ) {
-    let opening = match connection.location.is_local() {
-        true => health.probe_timeout,
-        false => health.probe_timeout.max(OPENING),
-    };
+    let opening = connection.opening(health);
     let probe = async {
         within(opening, health, connection.open(sessions)).await?;
         within(health.probe_timeout, health, async {
@@ -93,6 +90,16 @@ async fn probe_once(
             if connection.set_state(state, Some(&error)) {
                 tracing::warn!(connection = %connection.name(), %error, "connection is down");
             }
+        }
+    }
+}
+
+impl Connection {
+    /// For how long the location may be opened.
+    pub fn opening(&self, health: Health) -> Duration {
+        match self.location.is_local() {
+            true => health.probe_timeout,
+            false => health.probe_timeout.max(OPENING),
         }
     }
 }

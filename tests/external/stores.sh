@@ -115,6 +115,7 @@ start_seaweedfs() {
     need_moto
     read -ra ports <<<"$(ports_with_a_twin)"
     url="http://127.0.0.1:${ports[3]}"
+    rm -rf "$DATA/weed"
     mkdir -p "$DATA/weed"
     cat >"$DATA/weed.json" <<'JSON'
 {"identities": [{"name": "tests", "actions": ["Admin", "Read", "Write", "List", "Tagging"],

@@ -30,6 +30,8 @@ import (
 type front struct {
 	storage *fakestorage.Server
 	behind  http.Handler
+	// Those of the arguments: none is made later.
+	buckets map[string]bool
 
 	mutex   sync.Mutex
 	uploads map[string]map[int][]byte
@@ -46,12 +48,15 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	buckets := map[string]bool{}
 	for _, bucket := range os.Args[2:] {
 		storage.CreateBucketWithOpts(fakestorage.CreateBucketOpts{Name: bucket})
+		buckets[bucket] = true
 	}
 	server := &front{
 		storage: storage,
 		behind:  storage.HTTPHandler(),
+		buckets: buckets,
 		uploads: map[string]map[int][]byte{},
 	}
 	log.Fatal(http.ListenAndServe(address, server))
@@ -69,7 +74,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	if _, err := f.storage.ListObjectsWithOptionsPaginated(bucket, fakestorage.ListOptions{MaxResults: 1}); err != nil {
+	if !f.buckets[bucket] {
 		fail(w, http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist.")
 		return
 	}
