@@ -365,6 +365,8 @@ async fn readers_notice_nothing() {
                 let version = answer.served.unwrap().version;
                 assert_eq!(u64::from(answer.num_rows), version * 10);
                 reads += 1;
+                // They are not all that a slow store has to do.
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
             reads
         }));
