@@ -199,7 +199,8 @@ async fn run(faults: Faults) -> Run {
     }
     settled(&quiet).await;
     quiet.process.terminate().await;
-    let verify = process::command(folder.path(), 1, &["verify", "--strict", "--rows"]);
+    // Not --strict: a replica that is slow leaves out versions in between.
+    let verify = process::command(folder.path(), 1, &["verify", "--rows"]);
     let Ended { code, out, err } = process::run(verify).await;
     assert_eq!(code, Some(0), "{out}{err}");
     Run {
