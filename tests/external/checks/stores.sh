@@ -55,7 +55,11 @@ for store in ${ONLY_STORES:-$ALL_STORES}; do
         # An empty one: some list all that they have for each request.
         stop_store
         "start_$store"
-        run "$store" faults --ignored faulty:: probing:: disk_cache:: --nocapture
+        faults=(faulty:: disk_cache::)
+        # A proxy takes conditions out of requests, and this store finds that their
+        # signatures are of others.
+        [ "$store" = seaweedfs ] || faults+=(probing::)
+        run "$store" faults --ignored "${faults[@]}" --nocapture
         ;;
     esac
     stop_store
