@@ -92,23 +92,11 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        config::{self, Sources},
-        storage::Sessions,
-    };
+    use crate::storage::tests::local;
 
     #[tokio::test]
     async fn floors_only_grow() {
-        let folder_ = tempfile::tempdir().unwrap();
-        let config = config::load(Sources {
-            data_dir: Some(folder_.path().to_owned()),
-            ..Sources::default()
-        })
-        .unwrap();
-        let sessions = Sessions::new(config.cache);
-        let store = Store::connect(config.primary.location().unwrap(), &sessions)
-            .await
-            .unwrap();
+        let (_folder, store) = local().await;
         let table = TableName::parse("t").unwrap();
         let first = Incarnation::fresh();
         let at = |incarnation, version| Position {

@@ -37,6 +37,8 @@ mod snapshot;
 mod stage;
 mod step;
 mod store;
+#[cfg(test)]
+pub(crate) mod tests;
 mod transfer;
 mod vectors;
 mod versions;

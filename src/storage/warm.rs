@@ -77,9 +77,8 @@ mod tests {
     use lancedb::index::Index;
 
     use crate::{
-        config::{self, Sources},
         domain::TableName,
-        storage::{Handle, Sessions, Store},
+        storage::{Handle, tests::local},
     };
 
     fn rows(first: i64) -> RecordBatch {
@@ -95,16 +94,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_part_of_an_index_is_read_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = config::load(Sources {
-            data_dir: Some(folder.path().to_owned()),
-            ..Sources::default()
-        })
-        .unwrap();
-        let sessions = Sessions::new(config.cache);
-        let store = Store::connect(config.primary.location().unwrap(), &sessions)
-            .await
-            .unwrap();
+        let (_folder, store) = local().await;
         let name = TableName::parse("t").unwrap();
         let batch = rows(0);
         let handle = store

@@ -197,24 +197,12 @@ async fn first_wanted(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        config::{self, Sources},
-        storage::{Sessions, Store},
-    };
+    use crate::storage::tests::local;
 
     /// Five commits; each wish is judged a minute after the third.
     #[tokio::test]
     async fn what_was_the_newest_within_the_age_is_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = config::load(Sources {
-            data_dir: Some(folder.path().to_owned()),
-            ..Sources::default()
-        })
-        .unwrap();
-        let sessions = Sessions::new(config.cache);
-        let store = Store::connect(config.primary.location().unwrap(), &sessions)
-            .await
-            .unwrap();
+        let (_folder, store) = local().await;
         let name = TableName::parse("t").unwrap();
         let column = arrow::datatypes::Field::new("x", arrow::datatypes::DataType::Int32, true);
         let schema = Arc::new(arrow::datatypes::Schema::new(vec![column]));

@@ -2,31 +2,9 @@
 
 use super::*;
 use crate::{
-    config::{self, Sources, Verify},
-    storage::{Pace, Sessions, Store},
+    config::Verify,
+    storage::{Pace, tests::local},
 };
-
-struct Place {
-    _folder: tempfile::TempDir,
-    store: Store,
-}
-
-async fn place() -> Place {
-    let folder = tempfile::tempdir().unwrap();
-    let config = config::load(Sources {
-        data_dir: Some(folder.path().to_owned()),
-        ..Sources::default()
-    })
-    .unwrap();
-    let sessions = Sessions::new(config.cache);
-    let store = Store::connect(config.primary.location().unwrap(), &sessions)
-        .await
-        .unwrap();
-    Place {
-        _folder: folder,
-        store,
-    }
-}
 
 /// What a copier does that has read version 1 of creation `copied`, where the
 /// primary and the replica are marked as these creations by now. Answers the
@@ -37,10 +15,10 @@ async fn published(
     target: Option<Incarnation>,
 ) -> (Result<(), ReplicationError>, Option<Bytes>) {
     let table = TableName::parse("t").unwrap();
-    let (from, to) = (place().await, place().await);
-    for (place, mark) in [(&from, source), (&to, target)] {
+    let ((_from, from), (_to, to)) = (local().await, local().await);
+    for (store, mark) in [(&from, source), (&to, target)] {
         if let Some(mark) = mark {
-            assert_eq!(place.store.mark(&table, mark).await.unwrap(), mark);
+            assert_eq!(store.mark(&table, mark).await.unwrap(), mark);
         }
     }
     let (pace, turn) = (Pace::new(0), Turn::Always);
@@ -50,8 +28,8 @@ async fn published(
         tokio_util::sync::CancellationToken::new(),
     );
     let route = Route {
-        source: from.store.objects(),
-        target: to.store.objects(),
+        source: from.objects(),
+        target: to.objects(),
         replica: "replica-1",
         table: &table,
         incarnation: copied,

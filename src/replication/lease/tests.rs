@@ -1,10 +1,7 @@
 //! Who copies, and for how long.
 
 use super::*;
-use crate::{
-    config::{self, Sources},
-    storage::{Sessions, Store},
-};
+use crate::storage::tests::local;
 
 const TTL: Duration = Duration::from_secs(10);
 
@@ -17,24 +14,10 @@ fn lease(holder: &'static str) -> Lease {
     }
 }
 
-async fn store() -> (tempfile::TempDir, Store) {
-    let folder = tempfile::tempdir().unwrap();
-    let config = config::load(Sources {
-        data_dir: Some(folder.path().to_owned()),
-        ..Sources::default()
-    })
-    .unwrap();
-    let sessions = Sessions::new(config.cache);
-    let store = Store::connect(config.primary.location().unwrap(), &sessions)
-        .await
-        .unwrap();
-    (folder, store)
-}
-
 /// Time is passed in: nothing sleeps.
 #[tokio::test]
 async fn one_holds_it_until_it_is_silent_for_the_time_to_live() {
-    let (_folder, store) = store().await;
+    let (_folder, store) = local().await;
     let objects = store.objects();
     let (mut a, mut b) = (lease("a"), lease("b"));
     let begin = Instant::now();
@@ -57,7 +40,7 @@ async fn one_holds_it_until_it_is_silent_for_the_time_to_live() {
 
 #[tokio::test]
 async fn what_is_released_is_taken_at_once() {
-    let (_folder, store) = store().await;
+    let (_folder, store) = local().await;
     let objects = store.objects();
     let (mut a, mut b) = (lease("a"), lease("b"));
     let now = Instant::now();
@@ -70,7 +53,7 @@ async fn what_is_released_is_taken_at_once() {
 /// The number was added, and the answer lost on its way.
 #[tokio::test]
 async fn a_number_whose_answer_was_lost_is_still_ours() {
-    let (_folder, store) = store().await;
+    let (_folder, store) = local().await;
     let objects = store.objects();
     let (mut a, mut b) = (lease("a"), lease("b"));
     let now = Instant::now();
@@ -89,7 +72,7 @@ async fn a_number_whose_answer_was_lost_is_still_ours() {
 
 #[tokio::test]
 async fn a_number_below_the_newest_wins_nothing() {
-    let (_folder, store) = store().await;
+    let (_folder, store) = local().await;
     let objects = store.objects();
     let (mut a, b) = (lease("a"), lease("b"));
     let now = Instant::now();
