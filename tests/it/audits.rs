@@ -12,7 +12,7 @@ use lancegate::proto::v1::{write_service_client::WriteServiceClient, *};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value as Json;
 use tempfile::TempDir;
-use tonic::{Code, Request, transport::Endpoint};
+use tonic::{Code, Request, codec::CompressionEncoding, transport::Endpoint};
 
 use super::{
     data::{ipc, ipc_bytes, small},
@@ -375,10 +375,30 @@ async fn what_is_forwarded_is_audited_where_it_came_in() {
         ..insert(0, 1)
     };
     fleet.router.write.insert(unknown).await.unwrap_err();
-    let outcomes = log.outcomes(3).await;
-    let [created, inserted, refused] = outcomes.as_slice() else {
+    // What is passed on as it came, and read by nobody here.
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
+        let mut packing = fleet.router.write.clone().send_compressed(encoding);
+        packing.insert(insert(20, 5)).await.unwrap();
+        let import = ImportRequest {
+            table: "t".into(),
+            arrow_ipc: ipc_bytes(&small(30, 20_000)).into(),
+            ..Default::default()
+        };
+        packing.import(tokio_stream::iter([import])).await.unwrap();
+    }
+    let outcomes = log.outcomes(7).await;
+    let [created, inserted, refused, packed @ ..] = outcomes.as_slice() else {
         panic!("{outcomes:?}");
     };
+    for line in packed {
+        assert_eq!(line["table"], "t", "{line}");
+        assert_eq!(line["code"], "OK", "{line}");
+    }
+    // The lines before them as well.
+    let attempts = log.lines().into_iter().filter(|l| l["event"] == "attempt");
+    for line in attempts {
+        assert!(line["table"].is_string(), "{line}");
+    }
     assert_eq!(created["action"], "lancegate.v1.TableService/CreateTable");
     assert_eq!(inserted["table"], "t");
     assert_eq!(inserted["code"], "OK");

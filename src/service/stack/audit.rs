@@ -179,7 +179,8 @@ where
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let streams = parts.uri.path() == IMPORT;
-            let (first, body) = peek::first_field(body).await;
+            let encoding = parts.headers.get("grpc-encoding");
+            let (first, body) = peek::first_field(encoding, body).await;
             trail.about(parts.uri.path(), first);
             if trail.begin().await == Err(NotAudited) && !failpoint::breaks("audit:no-attempt") {
                 return Ok(status(&not_audited()).into_http());
