@@ -6,7 +6,7 @@
 //! A place is named by its path all the same: the prefix has the names of the
 //! temporary folder and of the place in it.
 
-use std::{collections::BTreeMap, env, path::Path, sync::Arc};
+use std::{collections::BTreeMap, env, path::Path, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use lance_io::object_store::{ObjectStore, ObjectStoreParams, StorageOptionsAccessor};
@@ -31,6 +31,15 @@ fn options_in(variable: &str) -> BTreeMap<String, String> {
 pub fn looks(locally: u32) -> u32 {
     match store() {
         Some(_) => 6 * locally,
+        None => locally,
+    }
+}
+
+/// How long a test waits before it asks again, if it waits so long where a server
+/// reads a local folder: on a store it is not all that there is to be served.
+pub fn pause(locally: Duration) -> Duration {
+    match store() {
+        Some(_) => 60 * locally,
         None => locally,
     }
 }

@@ -18,7 +18,7 @@ use tonic_types::StatusExt;
 
 use super::{
     data::{ipc, small, url},
-    place::{files, looks, read, write},
+    place::{files, looks, pause, read, write},
     process::{Server, until_some},
     server::{TestServer, http_get, reason, settings_with},
 };
@@ -365,8 +365,7 @@ async fn readers_notice_nothing() {
                 let version = answer.served.unwrap().version;
                 assert_eq!(u64::from(answer.num_rows), version * 10);
                 reads += 1;
-                // They are not all that a slow store has to do.
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(pause(Duration::from_millis(5))).await;
             }
             reads
         }));
