@@ -1,12 +1,13 @@
 //! How many bytes are copied for each new byte.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use lancegate::proto::v1::*;
 use tempfile::TempDir;
 
 use super::{
     data::{ipc, small},
+    place,
     server::{TestServer, http_get, settings},
 };
 
@@ -18,14 +19,9 @@ const APPENDS: i64 = 500;
 
 /// Bytes below a folder, but for LanceDB's hint, which is rewritten in place.
 fn bytes(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.path() {
-            path if path.is_dir() => bytes(&path),
-            path if path.ends_with("latest_version_hint.json") => 0,
-            path => fs::metadata(path).map_or(0, |m| m.len()),
-        })
-        .sum()
+    let files = place::files(folder).into_iter();
+    let others = files.filter(|(name, _)| !name.ends_with("latest_version_hint.json"));
+    others.map(|(_, size)| size).sum()
 }
 
 async fn copied(server: &TestServer) -> u64 {

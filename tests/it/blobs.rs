@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
@@ -31,7 +30,7 @@ use tempfile::TempDir;
 use super::{
     copying::{copy_tree, refusal},
     data::{batch, floats, ids, url},
-    process,
+    place, process,
     server::{TestServer, settings, settings_with},
 };
 
@@ -143,24 +142,17 @@ async fn read(place: &Path, version: Option<u64>) -> BTreeMap<i64, Option<Vec<u8
 }
 
 /// The side files of `t` at a place, relative to the table's folder.
-fn side_files(place: &Path) -> BTreeSet<PathBuf> {
-    let table = place.join("t.lance");
-    let mut found = BTreeSet::new();
-    for folder in fs::read_dir(table.join("data")).unwrap().flatten() {
-        if folder.path().is_dir() {
-            // It may be deleted just now.
-            let files = fs::read_dir(folder.path()).into_iter().flatten().flatten();
-            found.extend(files.map(|f| f.path().strip_prefix(&table).unwrap().to_owned()));
-        }
-    }
-    found
+fn side_files(at: &Path) -> BTreeSet<PathBuf> {
+    let names = place::files(&at.join("t.lance/data")).into_keys();
+    let aside = names.filter(|name| name.contains('/'));
+    aside.map(|name| Path::new("data").join(name)).collect()
 }
 
 /// Waits until the first replica serves the newest version that the primary has.
 async fn copied(server: &mut TestServer) {
     let newest = open(&server.folder.path().join("primary")).await;
     let newest = newest.version().version;
-    for _ in 0..600 {
+    for _ in 0..place::looks(600) {
         let topology = server.cluster.get_topology(GetTopologyRequest {}).await;
         let replica = topology.unwrap().into_inner().connections.remove(1);
         if replica.tables.iter().any(|t| t.version == newest) {
@@ -201,7 +193,7 @@ fn assert_none(found: Vec<(String, String)>) {
 /// is not served then.
 async fn until_refused(server: &mut TestServer, words: &str) {
     let mut error = String::new();
-    for _ in 0..300 {
+    for _ in 0..place::looks(300) {
         error = refusal(server, "t").await;
         if error.contains(words) {
             return;
@@ -249,27 +241,28 @@ async fn blobs_are_copied_verified_and_pruned_with_their_versions() {
     assert_none(differences(folder.path()).await);
     // One is lost, and one bit of another.
     let [lost, damaged]: [&PathBuf; 2] = all.iter().take(2).collect::<Vec<_>>().try_into().unwrap();
-    let place = |file: &Path| replica.join("t.lance").join(file);
+    let at = |file: &Path| replica.join("t.lance").join(file);
     let (whole, good) = (
-        fs::read(place(lost)).unwrap(),
-        fs::read(place(damaged)).unwrap(),
+        place::read(&at(lost)).unwrap(),
+        place::read(&at(damaged)).unwrap(),
     );
-    fs::remove_file(place(lost)).unwrap();
+    place::remove(&at(lost));
     let mut bad = good.clone();
     bad[good.len() / 2] ^= 1;
-    fs::write(place(damaged), bad).unwrap();
+    place::write(&at(damaged), &bad);
     let mut found = differences(folder.path()).await;
     found.sort();
     let of = |kind: &str, file: &Path| (kind.to_owned(), file.display().to_string());
     assert_eq!(found, [of("content", damaged), of("missing", lost)]);
-    fs::write(place(lost), whole).unwrap();
-    fs::write(place(damaged), good).unwrap();
+    place::write(&at(lost), &whole);
+    place::write(&at(damaged), &good);
 
     // Old versions go, on both sides, and what the newest ones need stays. A
     // file that no version ever had is swept up.
-    let stray = place(Path::new("data/gone/0.blob"));
-    fs::create_dir_all(stray.parent().unwrap()).unwrap();
-    fs::write(&stray, b"left by a killed process").unwrap();
+    place::write(
+        &at(Path::new("data/gone/0.blob")),
+        b"left by a killed process",
+    );
     let config = settings_with(
         folder.path(),
         1,
@@ -282,7 +275,7 @@ async fn blobs_are_copied_verified_and_pruned_with_their_versions() {
         ],
     );
     let mut server = TestServer::start_with(folder, config).await;
-    for _ in 0..600 {
+    for _ in 0..place::looks(600) {
         if side_files(&primary).len() < all.len() && side_files(&replica) == side_files(&primary) {
             break;
         }
@@ -347,16 +340,17 @@ async fn an_external_copy_without_a_side_file_is_not_served() {
     config.replicas[0].mode = ReplicaMode::External;
     let mut server = TestServer::start_with(folder, config).await;
     for lacking in side_files(&primary) {
-        let _ = fs::remove_dir_all(replica.join("t.lance"));
+        if place::exists(&replica.join("t.lance")) {
+            place::remove(&replica.join("t.lance"));
+        }
         let lacks = |path: &Path| !path.ends_with(&lacking);
         copy_tree(&primary.join("t.lance"), &replica.join("t.lance"), &lacks);
         let name = lacking.display().to_string();
         until_refused(&mut server, &name).await;
         // Half of it is not enough.
-        let whole = fs::read(primary.join("t.lance").join(&lacking)).unwrap();
+        let whole = place::read(&primary.join("t.lance").join(&lacking)).unwrap();
         let path = replica.join("t.lance").join(&lacking);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        place::write(&path, &whole[..whole.len() / 2]);
         tokio::time::sleep(Duration::from_millis(600)).await;
         until_refused(&mut server, &name).await;
     }
@@ -371,7 +365,7 @@ async fn an_external_copy_without_a_side_file_is_not_served() {
 async fn a_table_with_an_external_blob_is_refused_from_then_on() {
     let folder = TempDir::new().unwrap();
     let elsewhere = folder.path().join("elsewhere.bin");
-    fs::write(&elsewhere, b"bytes of somebody else").unwrap();
+    place::write(&elsewhere, b"bytes of somebody else");
     let primary = folder.path().join("primary");
     let external = [Blob::Bytes(10), Blob::At(url(&elsewhere))];
     write(&primary, WriteMode::Create, rows(0, &external)).await;
@@ -379,7 +373,10 @@ async fn a_table_with_an_external_blob_is_refused_from_then_on() {
     let mut server = TestServer::start_with(folder, config).await;
     until_refused(&mut server, "external blobs").await;
     let replica = server.folder.path().join("replica-1");
-    assert!(!replica.join("t.lance").exists(), "something was copied");
+    assert!(
+        !place::exists(&replica.join("t.lance")),
+        "something was copied"
+    );
     // Once it has none any more, it is copied.
     let own = [Blob::Bytes(10), Blob::Bytes(DEDICATED + 1)];
     write(&primary, WriteMode::Overwrite, rows(0, &own)).await;
@@ -387,7 +384,7 @@ async fn a_table_with_an_external_blob_is_refused_from_then_on() {
     assert_eq!(read(&replica, None).await, read(&primary, None).await);
     // And refused again with the next one; what is there is still served.
     write(&primary, WriteMode::Append, rows(10, &external)).await;
-    for _ in 0..600 {
+    for _ in 0..place::looks(600) {
         let topology = server.cluster.get_topology(GetTopologyRequest {}).await;
         let replica = topology.unwrap().into_inner().connections.remove(1);
         let table = &replica.tables[0];

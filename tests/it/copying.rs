@@ -1,6 +1,6 @@
 //! What is copied beside data, what is refused, and replicas that others copy to.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use lance::dataset::Dataset;
 use lancegate::{config::ReplicaMode, proto::v1::*};
@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::{
     data::{ipc, small, url},
+    place,
     server::{TestServer, settings, wait_until},
 };
 
@@ -50,7 +51,7 @@ async fn tags_of(folder: &Path) -> Vec<(String, u64)> {
 async fn until_tags(folder: &Path, expected: &[(&str, u64)]) {
     let expected: Vec<_> = expected.iter().map(|(n, v)| (n.to_string(), *v)).collect();
     let mut found = Vec::new();
-    for _ in 0..600 {
+    for _ in 0..place::looks(600) {
         found = tags_of(folder).await;
         if found == expected {
             return;
@@ -100,7 +101,7 @@ async fn tags_follow_with_the_versions_that_they_name() {
 
 /// The error of a table on the first replica.
 pub async fn refusal(server: &mut TestServer, table: &str) -> String {
-    for _ in 0..600 {
+    for _ in 0..place::looks(600) {
         let topology = server.cluster.get_topology(GetTopologyRequest {}).await;
         let replica = topology.unwrap().into_inner().connections.remove(1);
         let position = replica.tables.into_iter().find(|t| t.table == table);
@@ -151,7 +152,7 @@ async fn tables_that_their_versions_do_not_describe_are_refused() {
             .folder
             .path()
             .join(format!("replica-1/{table}.lance"));
-        assert!(!copy.exists(), "something of {table} was copied");
+        assert!(!place::exists(&copy), "something of {table} was copied");
     }
     // The others are copied all the same, and those are read from the primary.
     let count = CountRequest {
@@ -159,26 +160,21 @@ async fn tables_that_their_versions_do_not_describe_are_refused() {
         table: "origin".into(),
         filter: None,
     };
-    wait_until("copied", || {
-        server
-            .folder
-            .path()
-            .join("replica-1/origin.lance/_versions")
-            .exists()
-    })
-    .await;
+    let copy = server
+        .folder
+        .path()
+        .join("replica-1/origin.lance/_versions");
+    wait_until("copied", || place::exists(&copy)).await;
     let answer = server.search.count(count).await.unwrap().into_inner();
     assert_eq!(answer.count, 5);
 }
 
+/// Copies the files of a place that are wanted.
 pub fn copy_tree(from: &Path, to: &Path, wanted: &impl Fn(&Path) -> bool) {
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        let (path, to) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() {
-            copy_tree(&path, &to, wanted);
-        } else if wanted(&path) {
-            fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::copy(&path, &to).unwrap();
+    for name in place::files(from).into_keys() {
+        if wanted(&from.join(&name)) {
+            let bytes = place::read(&from.join(&name)).expect("a file");
+            place::write(&to.join(&name), &bytes);
         }
     }
 }
@@ -222,10 +218,10 @@ async fn an_external_copy_is_served_once_it_is_whole() {
         assert_eq!(served.lag_versions, 1);
     }
     // Half a file is no file.
-    let new = fs::read_dir(primary.join("data")).unwrap().flatten();
-    let new = new.map(|e| e.file_name());
-    for name in new.filter(|name| !replica.join("data").join(name).exists()) {
-        fs::write(replica.join("data").join(name), b"half").unwrap();
+    let old = place::files(&replica.join("data"));
+    let new = place::files(&primary.join("data")).into_keys();
+    for name in new.filter(|name| !old.contains_key(name)) {
+        place::write(&replica.join("data").join(name), b"half");
     }
     tokio::time::sleep(std::time::Duration::from_millis(600)).await;
     let answer = server.search.count(count.clone()).await.unwrap();
@@ -235,17 +231,12 @@ async fn an_external_copy_is_served_once_it_is_whole() {
     let answer = server.search.count(count).await.unwrap().into_inner();
     assert_eq!(answer.count, 20);
     assert_eq!(answer.served.unwrap().connection, "replica-1");
-    assert!(
-        !server
-            .folder
-            .path()
-            .join("replica-1/_lancegate/replica-of")
-            .exists()
-    );
+    let marker = "replica-1/_lancegate/replica-of";
+    assert!(!place::exists(&server.folder.path().join(marker)));
 }
 
 async fn incomplete(server: &mut TestServer) -> String {
-    for _ in 0..600 {
+    for _ in 0..place::looks(600) {
         let topology = server.cluster.get_topology(GetTopologyRequest {}).await;
         let tables = &topology.unwrap().into_inner().connections[1].tables;
         if let Some(table) = tables.iter().find(|t| !t.last_error.is_empty()) {
@@ -274,7 +265,7 @@ async fn a_shared_replica_reads_the_primarys_own_files() {
     let answer = server.search.count(count).await.unwrap().into_inner();
     assert_eq!(answer.count, 20);
     assert_eq!(answer.served.unwrap().connection, "replica-1");
-    assert!(!server.folder.path().join("replica-1").exists());
+    assert!(!place::exists(&server.folder.path().join("replica-1")));
     let request = RebuildReplicaRequest {
         replica: "replica-1".into(),
         table: String::new(),

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::{
     data::{batch, ids, ipc, small, url},
     place,
+    process::until_some,
     server::{TestServer, http_get, settings},
 };
 
@@ -22,7 +23,7 @@ async fn write_directly(folder: &Path, first: i64) {
 /// The error of the table on a replica, once it fits.
 async fn table_error(server: &mut TestServer, replica: usize, fits: impl Fn(&str) -> bool) {
     let mut error = String::new();
-    for _ in 0..600 {
+    for _ in 0..place::looks(600) {
         let topology = server.cluster.get_topology(GetTopologyRequest {}).await;
         let connection = topology.unwrap().into_inner().connections.remove(replica);
         error = connection
@@ -80,6 +81,12 @@ async fn a_copy_that_diverged_is_not_read_until_it_is_rebuilt() {
     write_directly(&replica, 1_000).await;
     server.insert("t", 10, 10).await;
     table_error(&mut server, 1, |e| e.contains("diverged")).await;
+    // The other one may be slower.
+    until_some(async || {
+        let read = reads(&mut server, 1).await.remove(0);
+        (read.1.len() == 20).then_some(())
+    })
+    .await;
     for (connection, ids) in reads(&mut server, 6).await {
         assert_eq!(connection, "replica-2");
         assert!(ids.into_iter().eq(0..20));
@@ -136,12 +143,12 @@ async fn an_ordered_rebuild_copies_every_file_again() {
     let mut server = TestServer::start(1).await;
     server.table_of("t", ipc(&small(0, 10))).await;
     let data = server.folder.path().join("replica-1/t.lance/data");
-    let file = std::fs::read_dir(&data).unwrap().next().unwrap().unwrap();
-    let good = std::fs::read(file.path()).unwrap();
-    std::fs::write(file.path(), vec![0; good.len()]).unwrap();
+    let file = place::entries(&data).remove(0);
+    let good = place::read(&file).unwrap();
+    place::write(&file, &vec![0; good.len()]);
     let rebuilt = rebuild(&mut server, "").await.unwrap();
     assert_eq!(rebuilt.len(), 1);
-    assert!(std::fs::read(file.path()).unwrap() == good);
+    assert!(place::read(&file).unwrap() == good);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,7 @@ use tonic::transport::Channel;
 
 use super::{
     data::{ipc, small, url},
+    place,
     process::{Server, until_some},
 };
 
@@ -110,12 +111,8 @@ async fn killed_at(place: &'static str, cause: Cause) -> usize {
         .expect("a table");
     let expected = rows_of(&folder.path().join("primary")).await.unwrap();
     assert_eq!(newest, expected, "{place}");
-    assert!(
-        !folder
-            .path()
-            .join("replica-1/_lancegate/withheld/t")
-            .exists()
-    );
+    let withheld = folder.path().join("replica-1/_lancegate/withheld/t");
+    assert!(!place::exists(&withheld));
     if cause == Cause::Tag {
         let table = open(&folder.path().join("replica-1")).await.unwrap();
         assert_eq!(table.tags().list().await.unwrap().len(), 1, "{place}");

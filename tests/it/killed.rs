@@ -1,11 +1,6 @@
 //! The real binary, killed without warning while it copies.
 
-use std::{
-    collections::BTreeMap,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use lancegate::proto::v1::{
     search_service_client::SearchServiceClient, table_service_client::TableServiceClient,
@@ -16,24 +11,16 @@ use tonic::transport::Channel;
 
 use super::{
     data::{ipc, small},
+    place,
     process::{Server, until_some},
 };
 
-/// Files below a folder: inode and size. A file that is written again is another
-/// inode.
-fn inodes(folder: &Path) -> BTreeMap<PathBuf, (u64, u64)> {
-    let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let Ok(meta) = entry.metadata() else { continue };
-        if meta.is_dir() {
-            found.extend(inodes(&path));
-        } else if !path.to_string_lossy().contains('#') {
-            // With a '#': a file that is being written.
-            found.insert(path, (meta.ino(), meta.len()));
-        }
-    }
-    found
+/// Files below a folder, with the tag that the store gives to what is written anew.
+fn tags(folder: &Path) -> BTreeMap<String, String> {
+    let files = place::metas(folder).into_iter();
+    files
+        .map(|(name, meta)| (name, meta.e_tag.expect("a tag")))
+        .collect()
 }
 
 async fn rows(channel: &Channel) -> Option<(u64, String)> {
@@ -78,11 +65,11 @@ async fn a_killed_copier_goes_on_where_it_was() {
     let data = folder.path().join("replica-1/t.lance/data");
     let versions = folder.path().join("replica-1/t.lance/_versions");
     let server = Server::start(folder.path(), 1, &[]).await;
-    until_some(async || (inodes(&data).len() >= 3).then_some(())).await;
+    until_some(async || (tags(&data).len() >= 3).then_some(())).await;
     server.process.kill();
-    let before = inodes(&data);
+    let before = tags(&data);
     assert!(before.len() < COMMITS as usize, "it had copied everything");
-    assert!(inodes(&versions).is_empty(), "a manifest before its files");
+    assert!(tags(&versions).is_empty(), "a manifest before its files");
 
     let server = Server::start(folder.path(), 1, &[]).await;
     let (count, _) = until_some(async || {
@@ -91,16 +78,11 @@ async fn a_killed_copier_goes_on_where_it_was() {
     })
     .await;
     assert_eq!(count, 5_000 * COMMITS as u64);
-    let after = inodes(&data);
+    let after = tags(&data);
     println!("{} of {} files before the kill", before.len(), after.len());
     assert_eq!(after.len(), COMMITS as usize);
-    for (path, inode) in before {
-        assert_eq!(
-            after.get(&path),
-            Some(&inode),
-            "copied again: {}",
-            path.display()
-        );
+    for (name, tag) in before {
+        assert_eq!(after.get(&name), Some(&tag), "copied again: {name}");
     }
 }
 

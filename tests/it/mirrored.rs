@@ -1,38 +1,25 @@
 //! A replica that a mirroring tool keeps: what the primary prunes disappears there
 //! too, from under the version that is being served.
 
-use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use lancegate::{config::ReplicaMode, proto::v1::*};
 
 use super::{
     copying::copy_tree,
     data::{ipc, small},
+    place,
     server::{TestServer, settings_with},
 };
-
-/// The files below a folder, relative to it.
-fn files(folder: &Path) -> BTreeSet<String> {
-    fn walk(at: &Path, root: &Path, found: &mut BTreeSet<String>) {
-        for entry in fs::read_dir(at).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, root, found);
-            } else {
-                found.insert(path.strip_prefix(root).unwrap().display().to_string());
-            }
-        }
-    }
-    let mut found = BTreeSet::new();
-    walk(folder, folder, &mut found);
-    found
-}
 
 /// First what is new, then away with what is gone, as rclone and rsync have it.
 fn mirror(from: &Path, to: &Path) {
     copy_tree(from, to, &|_| true);
-    for gone in files(to).difference(&files(from)) {
-        fs::remove_file(to.join(gone)).unwrap();
+    let kept = place::files(from);
+    for gone in place::files(to).into_keys() {
+        if !kept.contains_key(&gone) {
+            place::remove(&to.join(gone));
+        }
     }
 }
 

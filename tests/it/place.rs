@@ -6,11 +6,17 @@
 //! A place is named by its path all the same: the prefix has the names of the
 //! temporary folder and of the place in it.
 
-use std::{collections::BTreeMap, env, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::StreamExt;
 use lance_io::object_store::{ObjectStore, ObjectStoreParams, StorageOptionsAccessor};
-use object_store::{ObjectStore as _, ObjectStoreExt as _, path::Path as Key};
+use object_store::{ObjectMeta, ObjectStore as _, ObjectStoreExt as _, path::Path as Key};
 
 fn store() -> Option<String> {
     env::var("LANCEGATE_TEST_STORE").ok()
@@ -49,6 +55,11 @@ pub fn uri(path: &Path) -> String {
     uri_at(store().as_deref(), path)
 }
 
+/// Whether a place is one that nothing is at: that of a process without data.
+fn is_nowhere(path: &Path) -> bool {
+    !path.starts_with(env::temp_dir())
+}
+
 fn uri_at(store: Option<&str>, path: &Path) -> String {
     let local = url::Url::from_file_path(path).expect("an absolute path");
     let Some(store) = store else {
@@ -71,7 +82,7 @@ fn uri_at(store: Option<&str>, path: &Path) -> String {
 /// What a connection is told of a place, by the variables of its settings: those
 /// begin with `key`.
 pub fn variables(key: &str, path: &Path) -> Vec<(String, String)> {
-    match store() {
+    match store().filter(|_| !is_nowhere(path)) {
         Some(store) if key.contains("REPLICAS") => {
             variables_at(key, &of_a_copy(&store), options(), path)
         }
@@ -116,8 +127,15 @@ fn of_a_copy(store: &str) -> String {
     store.split('?').next().unwrap_or_default().to_owned()
 }
 
-/// Every file below a place, or a folder of one, by its path from there.
+/// Every file below a place, or a folder of one, by its path from there, with its size
+/// in bytes.
 pub fn files(path: &Path) -> BTreeMap<String, u64> {
+    let all = metas(path).into_iter();
+    all.map(|(name, meta)| (name, meta.size)).collect()
+}
+
+/// The same with all that the store says of each.
+pub fn metas(path: &Path) -> BTreeMap<String, ObjectMeta> {
     on_store(path, async |store, base| {
         let mut listing = store.inner.list(Some(&base));
         let mut found = BTreeMap::new();
@@ -130,16 +148,33 @@ pub fn files(path: &Path) -> BTreeMap<String, u64> {
             };
             let parts = meta.location.prefix_match(&base).expect("below it");
             let parts: Vec<_> = parts.map(|part| part.as_ref().to_owned()).collect();
-            found.insert(parts.join("/"), meta.size);
+            found.insert(parts.join("/"), meta);
         }
         found
     })
 }
 
+/// What is directly in a folder, files and folders, largest first.
+pub fn entries(folder: &Path) -> Vec<PathBuf> {
+    let mut sizes = BTreeMap::<PathBuf, u64>::new();
+    for (name, size) in files(folder) {
+        let entry = name.split('/').next().expect("a first part");
+        *sizes.entry(folder.join(entry)).or_default() += size;
+    }
+    let mut found: Vec<_> = sizes.into_iter().map(|(path, size)| (size, path)).collect();
+    found.sort();
+    found.into_iter().rev().map(|(_, path)| path).collect()
+}
+
+/// Whether there is such a file, or one below it.
+pub fn exists(path: &Path) -> bool {
+    read(path).is_some() || !files(path).is_empty()
+}
+
 /// The bytes of a file; `None` if it is not there.
 pub fn read(path: &Path) -> Option<Vec<u8>> {
     on_store(path, async |store, key| match store.inner.get(&key).await {
-        Ok(found) => Some(found.bytes().await.unwrap().to_vec()),
+        Ok(found) => found.bytes().await.ok().map(|bytes| bytes.to_vec()),
         Err(object_store::Error::NotFound { .. }) => None,
         Err(error) => panic!("{error}"),
     })
@@ -151,6 +186,43 @@ pub fn write(path: &Path, bytes: &[u8]) {
     on_store(path, async move |store, key| {
         store.inner.put(&key, bytes.into()).await.unwrap();
     });
+}
+
+/// Removes a file, or all that is below a folder, and the folder.
+pub fn remove(path: &Path) {
+    if path.exists() {
+        let is_folder = path.is_dir();
+        let removed = match is_folder {
+            true => std::fs::remove_dir_all(path),
+            false => std::fs::remove_file(path),
+        };
+        return removed.unwrap();
+    }
+    let below: Vec<_> = files(path)
+        .into_keys()
+        .map(|name| path.join(name))
+        .collect();
+    for file in if below.is_empty() {
+        vec![path.to_owned()]
+    } else {
+        below
+    } {
+        on_store(&file, async |store, key| {
+            store.inner.delete(&key).await.unwrap();
+        });
+    }
+}
+
+/// Where a path is within its store, as Lance names it.
+pub fn within(path: &Path) -> PathBuf {
+    let uri = url::Url::parse(&uri(path)).expect("a URI");
+    let local = format!("file://{}", uri.path());
+    let local = url::Url::parse(&local).expect("a URI").to_file_path();
+    local
+        .expect("a path")
+        .strip_prefix("/")
+        .expect("a root")
+        .to_owned()
 }
 
 /// Does something with the store that a path is on, and waits for it: on a thread of

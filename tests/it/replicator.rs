@@ -16,6 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{
     data::{ipc, small},
+    place::{self, looks},
     process::{Background, command, run},
     server::{TestServer, settings},
 };
@@ -30,15 +31,15 @@ async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     (code, text)
 }
 
-/// Waits up to 30 s until something is there.
+/// Waits up to 30 s until something is there, and longer on a store.
 async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..600 {
+    for _ in 0..looks(600) {
         if let Some(found) = look().await {
             return found;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("not {what} within 30 s");
+    panic!("it is not {what}");
 }
 
 async fn create(channel: &Channel, name: &str, rows: i64) -> Option<()> {
@@ -125,7 +126,7 @@ async fn servers_that_only_read_serve_what_another_process_copies() {
     create(&channel, "other", 3).await.unwrap();
     drop_table(&channel, "t").await;
     until("one table on the replica", async || {
-        let there = folder.path().join("replica-1/t.lance").exists();
+        let there = place::exists(&folder.path().join("replica-1/t.lance"));
         (!there && on_replica(&channel, "other").await == Some(3)).then_some(())
     })
     .await;
@@ -144,7 +145,28 @@ async fn servers_that_only_read_serve_what_another_process_copies() {
         all.iter().all(|name| metrics.contains(name)).then_some(())
     })
     .await;
-    // Not ready while the replica's disk is gone, and ready again after.
+    assert!(replicator.terminate().await.success());
+    assert!(server.terminate().await.success());
+    let verified = run(command(folder.path(), 1, &["verify", "--strict", "--rows"])).await;
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_not_ready_while_a_replicas_disk_is_gone() {
+    let mut server = TestServer::start(1).await;
+    server.table_of("t", ipc(&small(0, 10))).await;
+    server.app.stop().await.unwrap();
+    let folder = server.folder;
+    let replicate = ["replicate", "--http-address", "127.0.0.1:0"];
+    let replicator = Background::start(command(folder.path(), 1, &replicate), "http").await;
+    let http = replicator.address("http");
+    let ready = async || {
+        until("ready", async || {
+            (get(http, "/readyz").await.0 == 200).then_some(())
+        })
+        .await;
+    };
+    ready().await;
     let (disk, away) = (folder.path().join("replica-1"), folder.path().join("away"));
     std::fs::rename(&disk, &away).unwrap();
     let down = until("not ready", async || {
@@ -156,15 +178,8 @@ async fn servers_that_only_read_serve_what_another_process_copies() {
     assert!(!down.contains("[-]primary"), "{down}");
     assert_eq!(get(http, "/livez").await.0, 200);
     std::fs::rename(&away, &disk).unwrap();
-    until("ready", async || {
-        (get(http, "/readyz").await.0 == 200).then_some(())
-    })
-    .await;
-
+    ready().await;
     assert!(replicator.terminate().await.success());
-    assert!(server.terminate().await.success());
-    let verified = run(command(folder.path(), 1, &["verify", "--strict", "--rows"])).await;
-    assert_eq!(verified.code, Some(0), "{verified:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,8 +197,8 @@ async fn once_brings_every_replica_up_to_date_and_ends() {
     external.env("LANCEGATE_REPLICAS__1__MODE", "external");
     let external = run(external).await;
     assert_eq!(external.code, Some(0), "{external:?}");
-    assert!(folder.path().join("replica-1/t.lance").exists());
-    assert!(!folder.path().join("replica-2").exists());
+    assert!(place::exists(&folder.path().join("replica-1/t.lance")));
+    assert!(!place::exists(&folder.path().join("replica-2")));
 
     let once = run(command(folder.path(), 2, &["replicate", "--once"])).await;
     assert_eq!(once.code, Some(0), "{once:?}");
@@ -208,7 +223,7 @@ async fn once_brings_every_replica_up_to_date_and_ends() {
     let folder = server.folder;
     let gone = run(command(folder.path(), 2, &["replicate", "--once"])).await;
     assert_eq!(gone.code, Some(0), "{gone:?}");
-    assert!(!folder.path().join("replica-2/u.lance").exists());
+    assert!(!place::exists(&folder.path().join("replica-2/u.lance")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,7 +234,7 @@ async fn once_says_what_it_could_not_copy() {
     let folder = server.folder;
     // One replica is a copy of another primary, and is not touched.
     let marker = folder.path().join("replica-2/_lancegate/replica-of");
-    std::fs::write(&marker, "another").unwrap();
+    place::write(&marker, b"another");
     let config = settings(folder.path(), 0);
     let mut server = TestServer::start_with(folder, config).await;
     server.table_of("u", ipc(&small(0, 5))).await;
@@ -236,15 +251,11 @@ async fn once_says_what_it_could_not_copy() {
     assert!(errors[0].contains("replica-2"), "{errors:?}");
     assert!(errors[0].contains("another primary"), "{errors:?}");
     // The other one is up to date all the same.
-    assert!(folder.path().join("replica-1/u.lance/_versions").is_dir());
-    assert!(!folder.path().join("replica-2/u.lance").exists());
+    let versions = folder.path().join("replica-1/u.lance/_versions");
+    assert!(place::exists(&versions));
+    assert!(!place::exists(&folder.path().join("replica-2/u.lance")));
 
-    // A primary that does not come up, and nothing to copy to.
-    std::fs::remove_dir_all(folder.path().join("primary")).unwrap();
-    std::fs::write(folder.path().join("primary"), "no folder").unwrap();
-    let down = run(command(folder.path(), 1, &["replicate", "--once"])).await;
-    assert_eq!(down.code, Some(1), "{down:?}");
-    assert!(down.err.contains("error: primary: "), "{down:?}");
+    // Nothing to copy to.
     let alone = run(command(folder.path(), 0, &["replicate", "--once"])).await;
     assert_eq!(alone.code, Some(1), "{alone:?}");
     assert!(alone.err.contains("has no replicas"), "{alone:?}");
@@ -260,4 +271,13 @@ async fn completions_have_the_commands() {
             assert!(script.out.contains(word), "{shell}: no {word}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_needs_a_primary_that_comes_up() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("primary"), "no folder").unwrap();
+    let down = run(command(folder.path(), 1, &["replicate", "--once"])).await;
+    assert_eq!(down.code, Some(1), "{down:?}");
+    assert!(down.err.contains("error: primary: "), "{down:?}");
 }

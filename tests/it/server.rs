@@ -72,8 +72,17 @@ pub fn sources(folder: &Path, replicas: usize, more: &[(&str, &str)]) -> Sources
         env.push((format!("{key}__NAME"), name.clone()));
         env.extend(variables(&key, &folder.join(&name)));
     }
-    // A variable is set once, in a real environment too.
-    env.retain(|(key, _)| more.iter().all(|(name, _)| name != key));
+    // A variable is set once, in a real environment too; and options are those of one
+    // location.
+    env.retain(|(key, _)| {
+        let is_of = |(name, _): &(&str, &str)| {
+            let options = name
+                .strip_suffix("URI")
+                .map(|c| format!("{c}STORAGE_OPTIONS"));
+            name == key || options.is_some_and(|options| key.starts_with(&options))
+        };
+        !more.iter().any(is_of)
+    });
     let more = more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
     env.extend(more);
     Sources {

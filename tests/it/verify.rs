@@ -4,15 +4,17 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
+use chrono::{DateTime, Utc};
 use lancegate::proto::v1::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
+    copying::copy_tree,
     data::{ipc, packages, small},
+    place,
     process::{self, Ended},
     server::{TestServer, settings},
 };
@@ -94,29 +96,18 @@ async fn copies(replicas: usize) -> TempDir {
     stopped(server).await
 }
 
-/// Files of a folder, largest first.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<(u64, PathBuf)> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .map(|entry| (entry.metadata().unwrap().len(), entry.path()))
-        .collect();
-    found.sort();
-    found.into_iter().rev().map(|(_, path)| path).collect()
-}
-
 /// The largest file in a folder of the table, at a connection, and its name as
 /// a report has it.
 fn largest(folder: &Path, connection: &str, part: &str) -> (PathBuf, String) {
     let table = folder.join(connection).join("t.lance");
-    let path = files(&table.join(part)).remove(0);
+    let path = place::entries(&table.join(part)).remove(0);
     let name = path.strip_prefix(&table).unwrap().display().to_string();
     (path, name)
 }
 
 /// Changes one bit of a file, in the middle of these bytes if they are given.
 fn flip(path: &Path, within: Option<&[u8]>) {
-    let mut bytes = std::fs::read(path).unwrap();
+    let mut bytes = place::read(path).unwrap();
     let at = match within {
         None => bytes.len() / 2,
         Some(part) => bytes
@@ -125,7 +116,7 @@ fn flip(path: &Path, within: Option<&[u8]>) {
             .expect("the bytes to change"),
     };
     bytes[at] ^= 1;
-    std::fs::write(path, bytes).unwrap();
+    place::write(path, &bytes);
 }
 
 fn at(kind: &str, connection: &str, file: &str) -> Vec<(String, String, String)> {
@@ -157,16 +148,11 @@ async fn true_copies_have_no_difference() {
 }
 
 /// Every file with its size and when it was written.
-fn everything(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
-    let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap()) {
-        let meta = entry.metadata().unwrap();
-        found.insert(entry.path(), (meta.len(), meta.modified().unwrap()));
-        if meta.is_dir() {
-            found.extend(everything(&entry.path()));
-        }
-    }
-    found
+fn everything(folder: &Path) -> BTreeMap<String, (u64, DateTime<Utc>)> {
+    let files = place::metas(folder).into_iter();
+    files
+        .map(|(name, meta)| (name, (meta.size, meta.last_modified)))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,13 +200,7 @@ async fn damaged_files_and_manifests_are_named() {
     let folder = copies(1).await;
     let original = folder.path().join("replica-1");
     let keep = folder.path().join("kept");
-    let copy = |from: &Path, to: &Path| {
-        let copied = std::process::Command::new("cp")
-            .arg("-r")
-            .args([from, to])
-            .status();
-        assert!(copied.unwrap().success());
-    };
+    let copy = |from: &Path, to: &Path| copy_tree(from, to, &|_| true);
     copy(&original, &keep);
     let verified = async |kind: &str, name: &str| {
         let verified = verify(folder.path(), 1, &["--rows"]).await;
@@ -236,31 +216,31 @@ async fn damaged_files_and_manifests_are_named() {
             found.iter().all(|f| *f == expected[0] || f.0 == "rows"),
             "{found:?}"
         );
-        std::fs::remove_dir_all(&original).unwrap();
+        place::remove(&original);
         copy(&keep, &original);
     };
 
     let (path, name) = largest(folder.path(), "replica-1", "data");
-    std::fs::remove_file(path).unwrap();
+    place::remove(&path);
     verified("missing", &name).await;
 
     let (path, name) = largest(folder.path(), "replica-1", "data");
-    let bytes = std::fs::read(&path).unwrap();
-    std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    let bytes = place::read(&path).unwrap();
+    place::write(&path, &bytes[..bytes.len() - 1]);
     verified("size", &name).await;
 
     let indexes = original.join("t.lance/_indices");
-    let index = files(&indexes).remove(0);
+    let index = place::entries(&indexes).remove(0);
     let id = index.file_name().unwrap().to_string_lossy().into_owned();
     let (path, name) = largest(folder.path(), "replica-1", &format!("_indices/{id}"));
     flip(&path, None);
     verified("content", &name).await;
 
-    std::fs::write(index.join("more.idx"), b"?").unwrap();
+    place::write(&index.join("more.idx"), b"?");
     verified("extra", &format!("_indices/{id}/more.idx")).await;
 
     let (path, name) = largest(folder.path(), "replica-1", "_deletions");
-    std::fs::remove_file(path).unwrap();
+    place::remove(&path);
     verified("missing", &name).await;
 
     let (path, name) = largest(folder.path(), "replica-1", "_transactions");
@@ -272,14 +252,14 @@ async fn damaged_files_and_manifests_are_named() {
     verified("manifest", &name).await;
 
     let (path, name) = largest(folder.path(), "replica-1", "_versions");
-    std::fs::write(&path, b"").unwrap();
+    place::write(&path, b"");
     verified("manifest", &name).await;
 
     // All of it is back, and the same again.
     assert_eq!(verify(folder.path(), 1, &["--rows"]).await.code, 0);
 
     let (path, name) = largest(folder.path(), "primary", "data");
-    std::fs::remove_file(path).unwrap();
+    place::remove(&path);
     let own = verify(folder.path(), 1, &[]).await;
     assert_eq!(own.code, 1, "{}", own.err);
     assert_eq!(own.found("differences"), at("missing", "primary", &name));
@@ -323,9 +303,8 @@ async fn lag_is_no_difference_but_to_the_strict() {
 
     // A replica that is ahead is no copy.
     let swapped = folder.path().join("swapped");
-    std::fs::create_dir(&swapped).unwrap();
     for (from, to) in [("primary", "replica-1"), ("replica-1", "primary")] {
-        std::fs::rename(folder.path().join(from), swapped.join(to)).unwrap();
+        copy_tree(&folder.path().join(from), &swapped.join(to), &|_| true);
     }
     let ahead = verify(&swapped, 1, &[]).await;
     assert_eq!(ahead.code, 1, "{}", ahead.err);
@@ -410,12 +389,12 @@ async fn queries_of_a_file_go_through_the_index() {
     // One replica searches another index: its files, but those of its index,
     // are the primary's.
     let root = folder.path().join("replica-2/packages.lance/_indices");
-    let index = files(&root).remove(0);
-    let path = files(&index).remove(0);
-    let mut bytes = std::fs::read(&path).unwrap();
+    let index = place::entries(&root).remove(0);
+    let path = place::entries(&index).remove(0);
+    let mut bytes = place::read(&path).unwrap();
     let middle = bytes.len() / 4..bytes.len() / 2;
     bytes[middle].iter_mut().for_each(|byte| *byte ^= 0x11);
-    std::fs::write(&path, bytes).unwrap();
+    place::write(&path, &bytes);
     let verified = verify(folder.path(), 2, &args).await;
     assert_eq!(verified.code, 1, "{}{}", verified.json, verified.err);
     assert_eq!(
@@ -433,14 +412,14 @@ async fn queries_of_a_file_go_through_the_index() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_compared_is_no_success() {
     let folder = copies(2).await;
-    std::fs::remove_dir_all(folder.path().join("replica-2")).unwrap();
+    place::remove(&folder.path().join("replica-2"));
     let partly = verify(folder.path(), 2, &[]).await;
     assert_eq!(partly.code, 2, "{}", partly.json);
     assert!(partly.err.contains("error: replica-2"), "{}", partly.err);
     assert_eq!(partly.json["same"], false);
     // What is there is compared all the same, and nothing is made up.
     assert_eq!(partly.json["compared"].as_array().unwrap().len(), 1);
-    assert!(!folder.path().join("replica-2").exists());
+    assert!(!place::exists(&folder.path().join("replica-2")));
     let (path, name) = largest(folder.path(), "replica-1", "data");
     flip(&path, None);
     let verified = verify(folder.path(), 2, &[]).await;
@@ -476,7 +455,7 @@ async fn what_cannot_be_compared_is_no_success() {
     let alone = verify(folder.path(), 0, &[]).await;
     assert_eq!(alone.code, 2);
     assert!(alone.err.contains("has no replicas"), "{}", alone.err);
-    std::fs::remove_dir_all(folder.path().join("primary")).unwrap();
+    place::remove(&folder.path().join("primary"));
     let headless = verify(folder.path(), 1, &[]).await;
     assert_eq!(headless.code, 2);
     assert!(headless.err.contains("'primary'"), "{}", headless.err);

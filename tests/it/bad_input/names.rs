@@ -5,7 +5,10 @@ use lancegate::proto::v1::*;
 use tonic::{Code, Response, Status};
 
 use super::{Bad, Clients, filter, run, sample};
-use crate::data::{floats, ipc, ipc_bytes};
+use crate::{
+    data::{floats, ipc, ipc_bytes},
+    place,
+};
 
 /// Every call that takes a table, with a request that is right but for its name.
 const CALLS: &[&str] = &[
@@ -248,9 +251,9 @@ fn bad_names_of_tables() {
                     .await;
             }
         }
-        let folders = std::fs::read_dir(bad.server.folder.path().join("primary"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        let folders = place::entries(&bad.server.folder.path().join("primary"))
+            .into_iter()
+            .map(|entry| entry.file_name().unwrap().to_str().unwrap().to_owned())
             .filter(|name| name.ends_with(".lance"))
             .collect::<std::collections::BTreeSet<_>>();
         let expected = ["t.lance", "two.lance"].map(str::to_owned);
