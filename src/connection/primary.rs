@@ -9,9 +9,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::watch;
 
 mod hold;
+mod lane;
 mod look;
 mod once;
 mod prune;
@@ -22,7 +23,7 @@ pub use prune::{Pruned, Unwanted};
 use self::requests::Requests;
 use super::{Caller, Connection, history::History};
 use crate::{
-    config::{Writes, failpoint},
+    config::Writes,
     domain::{Incarnation, Position, Result, TableName, view::Lag},
     storage::{Handle, Snapshot},
 };
@@ -150,23 +151,6 @@ impl Primary {
             // Created by another writer since the last look.
             None => Ok(Arc::new(self.head(name).await?.handle().snapshot().await?)),
         }
-    }
-
-    /// Takes a table's lane: until the guard is dropped nobody else writes it
-    /// through this server.
-    async fn lane(&self, name: &TableName) -> OwnedMutexGuard<Requests> {
-        let lane = match failpoint::breaks("once:no-lane") {
-            true => Arc::default(),
-            false => Arc::clone(&self.table(name).lane),
-        };
-        lane.lock_owned().await
-    }
-
-    /// The lane of a table that there is: it is opened first, so that an unknown one
-    /// has no lane.
-    async fn lane_of(&self, name: &TableName) -> Result<OwnedMutexGuard<Requests>> {
-        self.head(name).await?;
-        Ok(self.lane(name).await)
     }
 
     /// Runs a write and serves what it made. Once it has begun it goes on when the
@@ -304,8 +288,7 @@ impl Primary {
         let begin = async {
             // Refused before anything changes.
             store.open(name).await?;
-            let pruning = self.pruning(name).await;
-            Ok((pruning, self.lane(name).await))
+            Ok(self.alone(name).await)
         };
         let alone = caller.begin(begin).await?;
         let (primary, name) = (Arc::clone(self), name.clone());

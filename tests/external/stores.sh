@@ -43,6 +43,14 @@ need_azurite() {
         die "npm install $AZURITE failed"
 }
 
+# Its own workspace, with its own folder of what was built.
+need_s3s() {
+    S3S="$CACHE/s3s/debug/lancegate-s3s"
+    say "building s3s-fs"
+    cargo build --quiet --locked --manifest-path "$ROOT/tests/external/s3s/Cargo.toml" \
+        --target-dir "$CACHE/s3s" || die "building s3s-fs failed"
+}
+
 prepare() { "$STORES_VENV/bin/python" "$STORES/prepare.py" "$@" || fail "the store cannot be used"; }
 
 # the_store URI OPTIONS: what the tests are told.
@@ -161,6 +169,21 @@ start_gcs() {
     the_store gs://lancegate/run "$(
         printf '{"google_base_url":"%s","google_storage_token":"token","allow_http":"true"}' "$url"
     )"
+}
+
+# s3s-fs on a folder: it answers a condition, and lets several of those win who come
+# at once. No tests run on it: it is what must be refused.
+start_s3s() {
+    local url
+    need_s3s
+    need_moto
+    url="http://127.0.0.1:$(a_port)"
+    mkdir -p "$DATA/s3s"
+    "$S3S" "${url##*:}" "$DATA/s3s" >"$DATA/s3s.log" 2>&1 &
+    STORE_PID=$!
+    prepare s3 "$url"
+    s3_environment "$url"
+    the_store s3://lancegate/run "$(s3_options "$url")"
 }
 
 stop_store() {

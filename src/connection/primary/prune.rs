@@ -12,8 +12,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::sync::OwnedMutexGuard;
-
 use super::Primary;
 use crate::{
     config::Keep,
@@ -74,13 +72,8 @@ impl Primary {
     /// that is not there. A part may have been deleted then.
     pub async fn prune(self: &Arc<Self>, name: &TableName, unwanted: Unwanted) -> Result<Pruned> {
         let caller = Caller::current();
-        let begin = async {
-            // Opened first, so that an unknown table leaves nothing behind.
-            self.head(name).await?;
-            Ok(self.pruning(name).await)
-        };
         // Held while files go: the table is not dropped and created anew meanwhile.
-        let alone = caller.begin(begin).await?;
+        let alone = caller.begin(self.pruning_of(name)).await?;
         let (primary, name) = (Arc::clone(self), name.clone());
         // It is finished when the caller goes away.
         let work = async move {
@@ -88,11 +81,6 @@ impl Primary {
             primary.delete_unwanted(&name, unwanted).await
         };
         caller.finish(work).await
-    }
-
-    /// Held while old versions of a table are deleted, or all of it.
-    pub(super) async fn pruning(&self, name: &TableName) -> OwnedMutexGuard<()> {
-        Arc::clone(&self.table(name).pruning).lock_owned().await
     }
 
     async fn delete_unwanted(&self, name: &TableName, unwanted: Unwanted) -> Result<Pruned> {

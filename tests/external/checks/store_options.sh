@@ -2,7 +2,8 @@
 # only when named
 # at most 600 s
 # What is said of stores in options and the environment: credentials that are wrong,
-# rotated, or got for a web identity token, and server-side encryption.
+# rotated, or got for a web identity token, and server-side encryption; and of a store
+# that lets several conditional writers win.
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 source "$ROOT/tests/external/stores.sh"
 
@@ -112,4 +113,13 @@ PY
 }
 encryption AES256 'aws_server_side_encryption = "AES256"'
 encryption aws:kms 'aws_server_side_encryption = "aws:kms"' 'aws_sse_kms_key_id = "1234abcd-12ab-34cd-56ef-1234567890ab"'
+stop_store
+
+# ---- s3s-fs looks whether an object is there, and then writes it.
+start_s3s
+URL="$AWS_ENDPOINT_URL"
+configure 'aws_access_key_id = "testkey"' 'aws_secret_access_key = "testsecret"'
+says 1 "cannot let only one of many writers win: "
+grep -qF "were told that they alone created one object" "$DATA/said" || fail "$(cat "$DATA/said")"
+grep -qF "can write only where nothing is" "$DATA/said" || fail "it is refused for another reason: $(cat "$DATA/said")"
 stop_store

@@ -12,6 +12,8 @@ use std::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tonic::transport::{Channel, Endpoint};
 
+use crate::{place::pause, process};
+
 /// A process of the real binary; killed when dropped.
 struct Process(Child);
 
@@ -109,21 +111,17 @@ impl Cluster {
 }
 
 fn command(folder: &Path, subcommand: &str, broken: Broken) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lancegate"));
-    let place = |name: &str| folder.join(name).display().to_string();
+    let args = [subcommand, "--http-address", "127.0.0.1:0"];
+    let mut command = process::command(folder, REPLICAS, &args);
+    let poll = pause(Duration::from_millis(20)).as_millis();
     command
-        .args([subcommand, "--http-address", "127.0.0.1:0"])
-        .env("LANCEGATE_PRIMARY__NAME", "primary")
-        .env("LANCEGATE_PRIMARY__URI", place("primary"))
-        .env("LANCEGATE_REPLICATION__POLL_INTERVAL", "20ms")
+        .env("LANCEGATE_REPLICATION__POLL_INTERVAL", format!("{poll}ms"))
         .env("LANCEGATE_REPLICATION__DELETE_GRACE", "5s")
-        .env("LANCEGATE_FRESHNESS__WAIT", "300ms");
-    for i in 0..REPLICAS {
-        let name = format!("replica-{}", i + 1);
-        command
-            .env(format!("LANCEGATE_REPLICAS__{i}__URI"), place(&name))
-            .env(format!("LANCEGATE_REPLICAS__{i}__NAME"), name);
-    }
+        .env("LANCEGATE_FRESHNESS__WAIT", "300ms")
+        // As it is used: what fails is tried elsewhere.
+        .env_remove("LANCEGATE_RETRIES__MAX_ATTEMPTS")
+        .env_remove("LANCEGATE_OUTLIER__ENABLED")
+        .env_remove("LANCEGATE_OUTLIER__SLOW_START");
     match broken {
         Broken::Nothing => &mut command,
         Broken::IgnoreTokens => command.env("LANCEGATE_FAILPOINT", "ignore-tokens"),

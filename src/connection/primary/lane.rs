@@ -1,0 +1,166 @@
+//! The lane of a table: who has it is the only one of this process that writes the table.
+//! A lane goes with its table, and whoever waited for it has nothing of the next table
+//! of that name.
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::{Primary, Requests, Table, lock};
+use crate::{
+    config::failpoint,
+    domain::{Result, TableName},
+};
+
+impl Primary {
+    /// Takes a table's lane: until the guard is dropped nobody else writes it
+    /// through this server.
+    pub(super) async fn lane(&self, name: &TableName) -> OwnedMutexGuard<Requests> {
+        loop {
+            let table = self.table(name);
+            let lane = table.lane().await;
+            if self.is_known(name, &table) {
+                return lane;
+            }
+        }
+    }
+
+    /// The lane of a table that there is: it is opened first, so that an unknown one
+    /// has no lane.
+    ///
+    /// # Errors
+    /// Those of opening it.
+    pub(super) async fn lane_of(&self, name: &TableName) -> Result<OwnedMutexGuard<Requests>> {
+        loop {
+            self.head(name).await?;
+            let table = self.table(name);
+            let lane = table.lane().await;
+            if self.is_known(name, &table) {
+                return Ok(lane);
+            }
+        }
+    }
+
+    /// Held while old versions of a table that there is are deleted.
+    ///
+    /// # Errors
+    /// Those of opening it.
+    pub(super) async fn pruning_of(&self, name: &TableName) -> Result<OwnedMutexGuard<()>> {
+        loop {
+            // Opened first, so that an unknown table leaves nothing behind.
+            self.head(name).await?;
+            let table = self.table(name);
+            let pruning = Arc::clone(&table.pruning).lock_owned().await;
+            if self.is_known(name, &table) {
+                return Ok(pruning);
+            }
+        }
+    }
+
+    /// Held while all of a table is deleted: nobody writes it, and nobody prunes it.
+    pub(super) async fn alone(
+        &self,
+        name: &TableName,
+    ) -> (OwnedMutexGuard<()>, OwnedMutexGuard<Requests>) {
+        loop {
+            let table = self.table(name);
+            let pruning = Arc::clone(&table.pruning).lock_owned().await;
+            let lane = table.lane().await;
+            if self.is_known(name, &table) {
+                return (pruning, lane);
+            }
+        }
+    }
+
+    /// Whether this is still the table of that name: it may have been dropped while
+    /// somebody waited for it, and another one may be there.
+    fn is_known(&self, name: &TableName, table: &Arc<Table>) -> bool {
+        let tables = lock(&self.tables);
+        let known = tables.get(name).is_some_and(|now| Arc::ptr_eq(now, table));
+        known || failpoint::breaks("lane:of-the-dead")
+    }
+}
+
+impl Table {
+    async fn lane(&self) -> OwnedMutexGuard<Requests> {
+        let lane = match failpoint::breaks("once:no-lane") {
+            true => Arc::default(),
+            false => Arc::clone(&self.lane),
+        };
+        lane.lock_owned().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{pin::pin, time::Duration};
+
+    use futures::poll;
+
+    use super::*;
+    use crate::{
+        config::{self, Sources},
+        connection::{Connection, Events},
+        domain::{Error, Role},
+        storage::Sessions,
+    };
+
+    async fn primary(folder: &tempfile::TempDir) -> Primary {
+        let config = config::load(Sources {
+            data_dir: Some(folder.path().to_owned()),
+            ..Sources::default()
+        })
+        .unwrap();
+        let location = config.primary.location().unwrap().clone();
+        let connection = Connection::new(Role::Primary, location, Events::default());
+        connection.open(&Sessions::new(config.cache)).await.unwrap();
+        Primary::new(Arc::new(connection), Vec::new(), config.writes)
+    }
+
+    async fn create(primary: &Primary, name: &TableName) {
+        let column = arrow::datatypes::Field::new("x", arrow::datatypes::DataType::Int32, true);
+        let schema = Arc::new(arrow::datatypes::Schema::new(vec![column]));
+        let store = primary.connection.store().unwrap();
+        store.create(name, schema, Vec::new()).await.unwrap();
+    }
+
+    /// A table goes while others wait for it, with the next one of its name there or not.
+    #[tokio::test]
+    async fn who_waits_for_a_table_that_goes_has_nothing_of_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let primary = primary(&folder).await;
+        let name = TableName::parse("t").unwrap();
+        create(&primary, &name).await;
+        for is_created_anew in [false, true] {
+            let lane = primary.lane_of(&name).await.unwrap();
+            let mut writer = pin!(primary.lane_of(&name));
+            let mut dropper = pin!(primary.alone(&name));
+            assert!(poll!(&mut writer).is_pending() && poll!(&mut dropper).is_pending());
+            let store = primary.connection.store().unwrap();
+            store.drop_table(&name).await.unwrap();
+            primary.look_alone(&store, &name).await.unwrap();
+            if !is_created_anew {
+                drop(lane);
+                let refused = writer.await.err();
+                assert!(
+                    matches!(refused, Some(Error::NotFound { .. })),
+                    "{refused:?}"
+                );
+                drop(dropper.await);
+                create(&primary, &name).await;
+                continue;
+            }
+            create(&primary, &name).await;
+            let next = primary.lane_of(&name).await.unwrap();
+            drop(lane);
+            // Both are after the next table now, and wait for whoever has that.
+            let second = Duration::from_secs(1);
+            let waits = tokio::time::timeout(second, &mut writer).await;
+            assert!(waits.is_err(), "two have the table");
+            assert!(poll!(&mut dropper).is_pending());
+            drop(next);
+            drop(writer.await.unwrap());
+            dropper.await;
+        }
+    }
+}
