@@ -101,10 +101,12 @@ async fn what_was_acknowledged_survives_a_kill() {
     })
     .await;
     let channel = server.channel.clone();
+    let (send, written) = tokio::sync::watch::channel(0);
     let writer = tokio::spawn(async move {
         let mut write = WriteServiceClient::new(channel);
         let mut acknowledged = 10;
         loop {
+            send.send_replace(acknowledged);
             let insert = InsertRequest {
                 request_id: String::new(),
                 table: "t".into(),
@@ -117,10 +119,11 @@ async fn what_was_acknowledged_survives_a_kill() {
             }
         }
     });
+    // However slow this machine and the store are: something was written.
+    until_some(async || (*written.borrow() > 10).then_some(())).await;
     tokio::time::sleep(Duration::from_millis(700)).await;
     server.process.kill();
     let acknowledged = writer.await.unwrap();
-    assert!(acknowledged > 10, "nothing was written before the kill");
     let server = Server::start(folder.path(), 1, &[]).await;
     let (count, _) = until_some(async || {
         let found = rows(&server.channel).await?;

@@ -11,7 +11,7 @@ use std::{
 
 use tonic::transport::{Channel, Endpoint};
 
-use super::place::{looks, variables};
+use super::place::{self, looks, variables};
 
 /// What a command ended with.
 #[derive(Debug)]
@@ -21,9 +21,8 @@ pub struct Ended {
     pub err: String,
 }
 
-/// A command over `folder` with this many replicas, and the short pauses of the
-/// tests' servers.
-pub fn command(folder: &Path, replicas: usize, args: &[&str]) -> Command {
+/// A command that knows of no place.
+pub fn lancegate(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lancegate"));
     command
         .args(args)
@@ -32,7 +31,15 @@ pub fn command(folder: &Path, replicas: usize, args: &[&str]) -> Command {
         .env_remove("LANCEGATE_TEST_STORE_OPTIONS")
         .env_remove("LANCEGATE_TEST_OTHER_STORE")
         .env_remove("LANCEGATE_TEST_OTHER_STORE_OPTIONS")
-        .env_remove("LANCEGATE_TEST_RUNS")
+        .env_remove("LANCEGATE_TEST_RUNS");
+    command
+}
+
+/// A command over `folder` with this many replicas, and the short pauses of the
+/// tests' servers.
+pub fn command(folder: &Path, replicas: usize, args: &[&str]) -> Command {
+    let mut command = lancegate(args);
+    command
         .env("LANCEGATE_PRIMARY__NAME", "primary")
         .envs(variables("LANCEGATE_PRIMARY", &folder.join("primary")))
         .env("LANCEGATE_REPLICATION__POLL_INTERVAL", "100ms")
@@ -215,6 +222,13 @@ impl Server {
             any_port,
         ];
         let mut command = command(folder, replicas, &args);
+        // Options are those of one location.
+        for key in env.iter().filter_map(|(name, _)| name.strip_suffix("URI")) {
+            for option in place::options().into_keys() {
+                let option = option.to_ascii_uppercase();
+                command.env_remove(format!("{key}STORAGE_OPTIONS__{option}"));
+            }
+        }
         command
             .env("LANCEGATE_REPLICATION__PARALLEL_COPIES", "1")
             .envs(env.iter().copied());

@@ -30,7 +30,7 @@ async fn a_primary_pruned_under_the_copier_is_copied_all_the_same() {
     // Slow enough to be caught in the middle: some 35 kB a file.
     let mut config = settings(folder.path(), 1);
     config.replication.parallel_copies = 1;
-    config.replication.max_bytes_per_second = 200_000;
+    config.replication.max_bytes_per_second = 200_000 / u64::from(place::looks(1));
     let mut server = TestServer::start_with(folder, config).await;
     let copy = server.folder.path().join("replica-1/t.lance");
     let data = copy.join("data");

@@ -149,7 +149,7 @@ async fn whatever_was_acknowledged_is_there_once_after_a_kill() {
         began.elapsed().as_secs_f64()
     );
     assert!(
-        acknowledged > runs,
+        acknowledged >= runs,
         "only {acknowledged} writes had an answer"
     );
 }

@@ -1,6 +1,6 @@
 //! The command line: against servers with TLS, and where a server may not start.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use tempfile::TempDir;
 
@@ -8,14 +8,7 @@ use super::{
     certs::Authority,
     renewed::{Secured, secured},
 };
-use crate::process::run;
-
-/// A command of the binary, with nothing of this process' environment that it reads.
-fn lancegate(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lancegate"));
-    command.args(args);
-    command
-}
+use crate::process::{lancegate, run};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
