@@ -65,8 +65,8 @@ pub fn command(folder: &Path, replicas: usize, args: &[&str]) -> Command {
 
 /// Runs the command line against a server to its end.
 pub async fn at(address: &str, args: &[&str]) -> Ended {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lancegate"));
-    command.args(args).args(["--address", address]);
+    let mut command = lancegate(args);
+    command.args(["--address", address]);
     run(command).await
 }
 

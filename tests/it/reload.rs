@@ -4,7 +4,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use lancegate::proto::v1::{cluster_service_client::ClusterServiceClient, *};
@@ -367,8 +366,8 @@ async fn the_command_line_reloads_and_says_what_is_wrong() {
     let (server, mut client) = serve(folder.path(), &file).await;
     let address = server.address("grpc").to_string();
     let reload = |more: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lancegate"));
-        command.args(["reload", "--address", &address]).args(more);
+        let mut command = process::lancegate(&["reload", "--address", &address]);
+        command.args(more);
         process::run(command)
     };
     let ended = reload(&[]).await;

@@ -187,9 +187,8 @@ async fn a_server_that_stops_ends_its_watchers() {
 }
 
 fn top(server: &TestServer, more: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lancegate"));
     let address = server.app.grpc_address().to_string();
-    command.args(["top", "--address", &address, "--interval", "250ms"]);
+    let mut command = process::lancegate(&["top", "--address", &address, "--interval", "250ms"]);
     command.args(more);
     command
 }
