@@ -5,174 +5,12 @@ use std::{error::Error as StdError, io};
 
 use secrecy::ExposeSecret;
 
+mod known;
+
+use self::known::ADVICE;
+pub(super) use self::known::SILENT;
 use super::ObjectError;
 use crate::config::Location;
-
-/// What may be wrong where nothing answers.
-pub(super) const SILENT: &str = "Check the endpoint and that the network lets it be reached. Without credentials in storage_options or the environment, the instance's metadata service is asked for them, which answers on machines of a cloud only";
-
-/// What to do, by what the texts of an error contain, in lower case. The first that
-/// fits counts: what is more exact comes first.
-const ADVICE: &[(&[&str], &str)] = &[
-    (
-        &[
-            "requesttimetooskewed",
-            "request time too skewed",
-            "clock skew",
-        ],
-        "this machine's clock differs from the store's: synchronise it (NTP)",
-    ),
-    (
-        &[
-            "signaturedoesnotmatch",
-            "signature we calculated does not match",
-            "mac signature found",
-        ],
-        "the secret key is wrong for this key id: check aws_secret_access_key or azure_storage_account_key (a _file option keeps no trailing newline but all else)",
-    ),
-    (
-        &[
-            "invalidaccesskeyid",
-            "does not exist in our records",
-            "invalidauthenticationinfo",
-        ],
-        "the store does not know this key id: check aws_access_key_id, and that the endpoint is the store that gave it",
-    ),
-    (
-        &[
-            "expiredtoken",
-            "tokenrefreshrequired",
-            "token is expired",
-            "token has expired",
-        ],
-        "the credentials have expired: renew them",
-    ),
-    (
-        &[
-            "invalidtoken",
-            "security token included in the request is invalid",
-            "invalididentitytoken",
-        ],
-        "the session or identity token is not valid: check aws_session_token, or the web identity token file and role",
-    ),
-    (
-        &[
-            "nosuchbucket",
-            "bucket does not exist",
-            "containernotfound",
-            "container does not exist",
-            "specified bucket",
-        ],
-        "the bucket or container is not there: create it, or check its name, region and endpoint",
-    ),
-    (
-        &[
-            "permanentredirect",
-            "authorizationheadermalformed",
-            "without location, this normally indicates an incorrectly configured region",
-            "illegallocationconstraint",
-        ],
-        "the bucket is in another region: set aws_region",
-    ),
-    (
-        &["scheme is not allowed", "url scheme is not allowed"],
-        "the address is http:// and TLS is required: use https://, or allow it with allow_http = \"true\"",
-    ),
-    (
-        &[
-            "invalidcertificate",
-            "unknownissuer",
-            "certificate verify failed",
-            "invalid peer certificate",
-        ],
-        "the certificate of the endpoint is not trusted: add its authority to the system's certificates",
-    ),
-    (
-        &[
-            "invalidcontenttype",
-            "corrupt message of type",
-            "received corrupt message",
-            "wrong version number",
-        ],
-        "the endpoint does not speak TLS: check its port, or write http:// and allow_http = \"true\"",
-    ),
-    (
-        &[
-            "failed to get aws credentials",
-            "no providers in chain",
-            "credentialsnotloaded",
-            "missing account",
-            "metadata.google.internal",
-            "169.254.169.254",
-            "no credentials",
-            "nocredentials",
-            "missingaccesskey",
-            "token request",
-            "metadata token",
-        ],
-        "no credentials were found: put them into storage_options (keys, or _file options), into the environment, or give the machine or pod an identity",
-    ),
-    (
-        &[
-            "dns error",
-            "failed to lookup address",
-            "name or service not known",
-        ],
-        "the name of the endpoint cannot be resolved: check it",
-    ),
-    (
-        &[
-            "connection refused",
-            "error trying to connect",
-            "tcp connect error",
-            "network is unreachable",
-            "no route to host",
-            "notconnected",
-        ],
-        "the endpoint cannot be reached: check its address and port, and that the store is running",
-    ),
-    (
-        &["operation timed out", "timed out", "deadline has elapsed"],
-        SILENT,
-    ),
-    (
-        &["accountnotfound", "accountisdisabled"],
-        "the storage account is not there or disabled: check azure_storage_account_name",
-    ),
-    (
-        &[
-            "accessdenied",
-            "access denied",
-            "authorizationpermissionmismatch",
-            "authorizationfailure",
-            "does not have storage.",
-            "403 forbidden",
-            "allaccessdisabled",
-        ],
-        "the credentials are not allowed to do this: give them the right to list, read, write and delete below the prefix (S3: s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject; GCS: Storage Object Admin; Azure: Storage Blob Data Contributor)",
-    ),
-    (
-        &["kms", "keyunavailable", "disabledexception"],
-        "the encryption key cannot be used: check aws_sse_kms_key_id and the rights on it (kms:GenerateDataKey, kms:Decrypt)",
-    ),
-    (
-        &[
-            "401 unauthorized",
-            "unauthenticated",
-            "invalid credentials",
-            "invalid_grant",
-        ],
-        "the credentials are missing or wrong: put valid ones into storage_options or the environment",
-    ),
-    (
-        &["404 not found"],
-        "the endpoint answers but has no such bucket or path: check the bucket's name, and whether the address must end otherwise (virtual_hosted_style_request)",
-    ),
-    (
-        &["not implemented", "notimplemented", "501"],
-        "the store does not know this operation",
-    ),
-];
 
 /// What went wrong, and what to do about it.
 pub(super) fn of(error: &(dyn StdError + 'static)) -> String {
@@ -229,15 +67,22 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
     text
 }
 
-/// One line that a person reads to its end.
+/// One line that a person reads to its end: of a long one its beginning, which says
+/// what was asked, and its end, which says what was answered.
 fn shortened(text: &str) -> String {
-    const MOST: usize = 400;
-    let line: Vec<&str> = text.split_whitespace().collect();
-    let line = line.join(" ");
-    match line.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
+    const FIRST: usize = 150;
+    const LAST: usize = 250;
+    let of_the_source = |word: &&str| word.starts_with('/') && word.contains(".rs:");
+    let words = text.split_whitespace().filter(|word| !of_the_source(word));
+    let line = words.collect::<Vec<_>>().join(" ");
+    let line = line.trim_end_matches(',');
+    let length = line.chars().count();
+    if length <= FIRST + LAST {
+        return line.to_owned();
     }
+    let first: String = line.chars().take(FIRST).collect();
+    let last: String = line.chars().skip(length - LAST).collect();
+    format!("{first} … {last}")
 }
 
 /// The text without any value of the location's options that may be a secret. No
@@ -305,6 +150,9 @@ mod tests {
                 "reached",
             ),
             ("error sending request: dns error", "resolved"),
+            ("Invalid Access Key: Invalid symbol 33", "whole"),
+            ("Unable to open service account file", "path"),
+            ("ResourceNotFoundException", "ddbTableName"),
             ("builder error: URL scheme is not allowed", "allow_http"),
             (
                 "Failed to get AWS credentials: CredentialsNotLoaded",
@@ -316,6 +164,12 @@ mod tests {
             assert!(words.contains(text), "{text}: {words}");
         }
         assert_eq!(in_words("something\n else"), "something else");
+        let source = "Invalid symbol 33, /a/lance-io/src/providers/azure.rs:200:21";
+        assert_eq!(in_words(source), "Invalid symbol 33");
+        let long = format!("asked {} answered", "é".repeat(1_000));
+        let told = in_words(&long);
+        assert!(told.starts_with("asked é") && told.ends_with("é answered"));
+        assert_eq!(told.chars().count(), 150 + 3 + 250);
     }
 
     #[test]
