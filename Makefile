@@ -19,7 +19,7 @@ test-external: ## Run real clients and tools (Python, Go, grpcurl, promtool, ...
 	@scripts/setup.sh
 	@tests/external/run.sh
 
-test-stores: ## Run the tests against real object stores (half an hour, ONLY_STORES=moto: one)
+test-stores: ## Run the tests against real object stores (half an hour; ONLY_STORES=moto: one, STORES_FULL=1: every test)
 	@scripts/setup.sh
 	@tests/external/run.sh stores store_options
 

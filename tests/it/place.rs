@@ -174,7 +174,7 @@ pub fn exists(path: &Path) -> bool {
 /// The bytes of a file; `None` if it is not there.
 pub fn read(path: &Path) -> Option<Vec<u8>> {
     on_store(path, async |store, key| match store.inner.get(&key).await {
-        Ok(found) => found.bytes().await.ok().map(|bytes| bytes.to_vec()),
+        Ok(found) => Some(found.bytes().await.unwrap().to_vec()),
         Err(object_store::Error::NotFound { .. }) => None,
         Err(error) => panic!("{error}"),
     })
