@@ -124,6 +124,7 @@ async fn what_was_acknowledged_survives_a_kill() {
     tokio::time::sleep(Duration::from_millis(700)).await;
     server.process.kill();
     let acknowledged = writer.await.unwrap();
+    assert!(acknowledged > 10, "nothing was written before the kill");
     let server = Server::start(folder.path(), 1, &[]).await;
     let (count, _) = until_some(async || {
         let found = rows(&server.channel).await?;

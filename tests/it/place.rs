@@ -161,14 +161,21 @@ pub fn entries(folder: &Path) -> Vec<PathBuf> {
         let entry = name.split('/').next().expect("a first part");
         *sizes.entry(folder.join(entry)).or_default() += size;
     }
+    // Local folders may be empty.
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        sizes.entry(entry.path()).or_default();
+    }
     let mut found: Vec<_> = sizes.into_iter().map(|(path, size)| (size, path)).collect();
     found.sort();
     found.into_iter().rev().map(|(_, path)| path).collect()
 }
 
-/// Whether there is such a file, or one below it.
+/// Whether there is such a file, or one below it; of a local folder, whether it is there.
 pub fn exists(path: &Path) -> bool {
-    read(path).is_some() || !files(path).is_empty()
+    match store() {
+        None => path.exists(),
+        Some(_) => read(path).is_some() || !files(path).is_empty(),
+    }
 }
 
 /// The bytes of a file; `None` if it is not there.
@@ -190,26 +197,21 @@ pub fn write(path: &Path, bytes: &[u8]) {
 
 /// Removes a file, or all that is below a folder, and the folder.
 pub fn remove(path: &Path) {
-    if path.exists() {
-        let is_folder = path.is_dir();
-        let removed = match is_folder {
-            true => std::fs::remove_dir_all(path),
-            false => std::fs::remove_file(path),
-        };
-        return removed.unwrap();
-    }
-    let below: Vec<_> = files(path)
-        .into_keys()
-        .map(|name| path.join(name))
-        .collect();
-    for file in if below.is_empty() {
-        vec![path.to_owned()]
-    } else {
-        below
-    } {
-        on_store(&file, async |store, key| {
-            store.inner.delete(&key).await.unwrap();
-        });
+    match store() {
+        None if path.is_dir() => std::fs::remove_dir_all(path).unwrap(),
+        None => std::fs::remove_file(path).unwrap(),
+        Some(_) => {
+            let below = files(path).into_keys().map(|name| path.join(name));
+            let mut all: Vec<_> = below.collect();
+            if all.is_empty() {
+                all.push(path.to_owned());
+            }
+            for file in all {
+                on_store(&file, async |store, key| {
+                    store.inner.delete(&key).await.unwrap();
+                });
+            }
+        }
     }
 }
 

