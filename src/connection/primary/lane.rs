@@ -16,29 +16,15 @@ impl Primary {
     /// Takes a table's lane: until the guard is dropped nobody else writes it
     /// through this server.
     pub(super) async fn lane(&self, name: &TableName) -> OwnedMutexGuard<Requests> {
-        loop {
-            let table = self.table(name);
-            let lane = table.lane().await;
-            if self.is_known(name, &table) {
-                return lane;
-            }
-        }
+        self.turn(name, Table::lane).await
     }
 
-    /// The lane of a table that there is: it is opened first, so that an unknown one
-    /// has no lane.
+    /// The lane of a table that there is.
     ///
     /// # Errors
     /// Those of opening it.
     pub(super) async fn lane_of(&self, name: &TableName) -> Result<OwnedMutexGuard<Requests>> {
-        loop {
-            self.head(name).await?;
-            let table = self.table(name);
-            let lane = table.lane().await;
-            if self.is_known(name, &table) {
-                return Ok(lane);
-            }
-        }
+        self.turn_of(name, Table::lane).await
     }
 
     /// Held while old versions of a table that there is are deleted.
@@ -46,15 +32,7 @@ impl Primary {
     /// # Errors
     /// Those of opening it.
     pub(super) async fn pruning_of(&self, name: &TableName) -> Result<OwnedMutexGuard<()>> {
-        loop {
-            // Opened first, so that an unknown table leaves nothing behind.
-            self.head(name).await?;
-            let table = self.table(name);
-            let pruning = Arc::clone(&table.pruning).lock_owned().await;
-            if self.is_known(name, &table) {
-                return Ok(pruning);
-            }
-        }
+        self.turn_of(name, Table::pruning).await
     }
 
     /// Held while all of a table is deleted: nobody writes it, and nobody prunes it.
@@ -62,14 +40,43 @@ impl Primary {
         &self,
         name: &TableName,
     ) -> (OwnedMutexGuard<()>, OwnedMutexGuard<Requests>) {
+        self.turn(name, Table::alone).await
+    }
+
+    /// Waits for locks of a table until they are those of the table of that name.
+    async fn turn<G, F>(&self, name: &TableName, locks: fn(Arc<Table>) -> F) -> G
+    where
+        F: Future<Output = G>,
+    {
         loop {
-            let table = self.table(name);
-            let pruning = Arc::clone(&table.pruning).lock_owned().await;
-            let lane = table.lane().await;
-            if self.is_known(name, &table) {
-                return (pruning, lane);
+            if let Some(held) = self.attempt(name, locks).await {
+                return held;
             }
         }
+    }
+
+    /// As `turn`, for a table that there is: it is opened first, so that an unknown one
+    /// leaves nothing behind.
+    async fn turn_of<G, F>(&self, name: &TableName, locks: fn(Arc<Table>) -> F) -> Result<G>
+    where
+        F: Future<Output = G>,
+    {
+        loop {
+            self.head(name).await?;
+            if let Some(held) = self.attempt(name, locks).await {
+                return Ok(held);
+            }
+        }
+    }
+
+    /// Waits for locks of a table once; nothing if the table went meanwhile.
+    async fn attempt<G, F>(&self, name: &TableName, locks: fn(Arc<Table>) -> F) -> Option<G>
+    where
+        F: Future<Output = G>,
+    {
+        let table = self.table(name);
+        let held = locks(Arc::clone(&table)).await;
+        self.is_known(name, &table).then_some(held)
     }
 
     /// Whether this is still the table of that name: it may have been dropped while
@@ -82,12 +89,21 @@ impl Primary {
 }
 
 impl Table {
-    async fn lane(&self) -> OwnedMutexGuard<Requests> {
+    async fn lane(self: Arc<Self>) -> OwnedMutexGuard<Requests> {
         let lane = match failpoint::breaks("once:no-lane") {
             true => Arc::default(),
             false => Arc::clone(&self.lane),
         };
         lane.lock_owned().await
+    }
+
+    async fn pruning(self: Arc<Self>) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.pruning).lock_owned().await
+    }
+
+    async fn alone(self: Arc<Self>) -> (OwnedMutexGuard<()>, OwnedMutexGuard<Requests>) {
+        let pruning = Arc::clone(&self).pruning().await;
+        (pruning, self.lane().await)
     }
 }
 
