@@ -7,6 +7,7 @@
 
 mod blame;
 mod calls;
+mod pattern;
 mod shape;
 mod spread;
 mod total;
@@ -70,7 +71,7 @@ impl Bound {
         };
         shape::check(&written, rules)?;
         let bound = bind_tokens(filter, &field, tokens, rules.max_list)?;
-        Self::of(field, &bound)
+        Self::of(field, &bound, rules)
     }
 
     /// An expression without values. `field` is its path.
@@ -86,7 +87,7 @@ impl Bound {
             let text = format!("has a placeholder, {name}, and there are no values for it");
             return Err(Error::invalid(field, text));
         }
-        Self::of(field, &tokens)
+        Self::of(field, &tokens, rules)
     }
 
     /// A value as an expression. `field` is its path.
@@ -109,9 +110,9 @@ impl Bound {
         Ok(tokens.into_iter().map(in_backticks).collect())
     }
 
-    fn of(field: String, tokens: &[Token]) -> Result<Self> {
+    fn of(field: String, tokens: &[Token], rules: &Rules) -> Result<Self> {
         let bound = Self::written(field, tokens);
-        bound.one_expression()?;
+        bound.one_expression(rules)?;
         Ok(bound)
     }
 
@@ -124,8 +125,9 @@ impl Bound {
     }
 
     /// Refuses what is more than one expression: Lance would read `true LIMIT 1`
-    /// as the end of its own statement. And what takes too much memory for each row.
-    fn one_expression(&self) -> Result<()> {
+    /// as the end of its own statement. And what takes too much memory for each row, or
+    /// for a pattern.
+    fn one_expression(&self, rules: &Rules) -> Result<()> {
         let cannot = |e| self.fault(&format!("cannot be parsed: {e}"));
         let dialect = FilterDialect::default();
         let mut parser = Parser::new(&dialect)
@@ -133,7 +135,9 @@ impl Bound {
             .map_err(cannot)?;
         let expression = parser.parse_expr().map_err(cannot)?;
         match parser.peek_token().token {
-            Token::EOF => spread::check(&expression).map_err(|fault| self.fault(&fault)),
+            Token::EOF => spread::check(&expression)
+                .and_then(|()| pattern::check(&expression, rules.max_pattern_bytes))
+                .map_err(|fault| self.fault(&fault)),
             _ => Err(self.fault("must be one expression")),
         }
     }

@@ -114,7 +114,7 @@ impl Spread {
 }
 
 /// What an expression is made of. Kinds that are not here Lance's planner does not know.
-fn parts<'a>(expression: &'a Expr, into: &mut Vec<&'a Expr>) {
+pub(super) fn parts<'a>(expression: &'a Expr, into: &mut Vec<&'a Expr>) {
     match expression {
         Expr::BinaryOp { left, right, .. }
         | Expr::IsDistinctFrom(left, right)
@@ -184,6 +184,11 @@ fn arguments(function: &Function) -> impl Iterator<Item = &Expr> {
     })
 }
 
+/// An argument of a call, by its number.
+pub(super) fn argument(function: &Function, number: usize) -> Option<&Expr> {
+    arguments(function).nth(number)
+}
+
 /// Whether an argument is more than a literal.
 fn varies(expression: &&Expr) -> bool {
     literal(expression).is_none()
@@ -194,7 +199,8 @@ fn constant(expression: &Expr) -> usize {
     literal(expression).map_or(0, bytes)
 }
 
-fn literal(expression: &Expr) -> Option<&Value> {
+/// The literal that an expression is, whatever is around it.
+pub(super) fn literal(expression: &Expr) -> Option<&Value> {
     match expression {
         Expr::Value(value) => Some(&value.value),
         Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => literal(inner),
