@@ -102,8 +102,9 @@ impl App {
         let go_away = CancellationToken::new();
         let tasks = Tasks::new();
         let server = &config.server;
-        let grpc_listener = listener(grpc, Protocol::Grpc, server.tls.as_ref(), &tasks)?;
-        let http_listener = listener(http, Protocol::Http, server.http_tls.as_ref(), &tasks)?;
+        let (grpc_tls, http_tls) = (server.tls.as_ref(), server.http_tls.as_ref());
+        let grpc_listener = listener(grpc, Protocol::Grpc, grpc_tls, &audit, &tasks)?;
+        let http_listener = listener(http, Protocol::Http, http_tls, &audit, &tasks)?;
         let events = Events::default();
         let disk = local::disk_cache(&config, &tasks).await?;
         let router = local::start(&config, &live, &events, &tasks, disk);

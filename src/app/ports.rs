@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use super::{AppError, tasks::Tasks};
 use crate::{
     config::{self, Config},
+    telemetry::audit::AuditLog,
     transport::{ClientTls, Listener, Protocol, ServerTls, TlsError},
 };
 
@@ -58,6 +59,7 @@ pub(super) fn listener(
     socket: TcpListener,
     protocol: Protocol,
     tls: Option<&config::ServerTls>,
+    audit: &AuditLog,
     tasks: &Tasks,
 ) -> Result<Listener, TlsError> {
     let tls = match tls {
@@ -74,6 +76,7 @@ pub(super) fn listener(
         socket,
         protocol,
         tls,
+        audit: audit.clone(),
     })
 }
 

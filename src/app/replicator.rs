@@ -123,6 +123,7 @@ impl Replicator {
             http,
             Protocol::Http,
             config.server.http_tls.as_ref(),
+            &audit,
             &tasks,
         )?;
         for connection in router.connections() {

@@ -1,9 +1,6 @@
 //! Who may see the guarded pages of the HTTP port, and what is told of those who may not.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
 use futures::future::BoxFuture;
@@ -21,17 +18,11 @@ use crate::{
     },
 };
 
-/// Lines of the audit log within a second: who scrapes with an old key is told of, and
-/// who floods the port does not push out what others changed. The metric counts all.
-const LINES: usize = 100;
-
 /// Decides by the configuration that holds.
 pub(super) struct Visitors {
     live: Live,
     access: Option<Arc<Access>>,
     audit: AuditLog,
-    /// Since when lines are counted, and how many.
-    lines: Mutex<(Instant, usize)>,
 }
 
 /// Why somebody may not see a page, and who it is, where that is known.
@@ -43,7 +34,6 @@ impl Visitors {
             live,
             access,
             audit,
-            lines: Mutex::new((Instant::now(), 0)),
         }
     }
 
@@ -61,7 +51,12 @@ impl Visitors {
         }))
     }
 
-    async fn admit(&self, headers: &HeaderMap) -> Result<(), Denied> {
+    async fn admit(&self, visit: Visit<'_>) -> Result<(), Denied> {
+        let Visit {
+            headers,
+            certificate,
+            ..
+        } = visit;
         let shows_token = self.shows_token(headers);
         match (shows_token, &self.access) {
             (Some(true), _) | (None, None) => Ok(()),
@@ -70,7 +65,7 @@ impl Visitors {
                 false => (Refusal::Missing, None),
             }),
             (_, Some(access)) => {
-                let caller = access.caller(headers, None).await;
+                let caller = access.caller(headers, certificate).await;
                 let caller = caller.map_err(|refusal| (refusal, None))?;
                 match caller.grants.measures() {
                     true => Ok(()),
@@ -82,9 +77,6 @@ impl Visitors {
 
     fn tell(&self, visit: Visit<'_>, (refusal, principal): Denied) {
         metrics::access_refused(refusal.as_str());
-        if !self.may_write() {
-            return;
-        }
         // As the same is told of a call.
         let (code, reason) = match refusal.error() {
             Error::Denied(_) => (Code::PermissionDenied, "ACCESS_DENIED"),
@@ -97,43 +89,15 @@ impl Visitors {
             reason: Some(reason),
             ..Line::new(Event::Outcome, &action).by(principal.as_deref())
         };
-        self.audit.note(&line, None);
-    }
-
-    /// Whether there is room for another line in this second.
-    fn may_write(&self) -> bool {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.0.elapsed() >= Duration::from_secs(1) {
-            *lines = (Instant::now(), 0);
-        }
-        lines.1 += 1;
-        lines.1 <= LINES
+        self.audit.refused(line);
     }
 }
 
 impl http::Visitors for Visitors {
     fn may_see<'a>(&'a self, visit: Visit<'a>) -> BoxFuture<'a, bool> {
         Box::pin(async move {
-            let admitted = self.admit(visit.headers).await;
+            let admitted = self.admit(visit).await;
             admitted.map_err(|denied| self.tell(visit, denied)).is_ok()
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{self, Sources};
-
-    #[test]
-    fn a_flood_is_told_of_in_part() {
-        let live = Live::new(config::load(Sources::default()).unwrap());
-        let visitors = Visitors::new(live, None, AuditLog::nowhere());
-        let told = (0..3 * LINES).filter(|_| visitors.may_write()).count();
-        // Two seconds at most, whatever the machine does.
-        assert!((LINES..=2 * LINES).contains(&told), "{told}");
-        let a_second = Duration::from_secs(1);
-        visitors.lines.lock().unwrap().0 = Instant::now().checked_sub(a_second).unwrap();
-        assert!(visitors.may_write());
     }
 }

@@ -1,8 +1,10 @@
 //! Who may do what: the meaning of `[access]`.
 
+mod jwks;
+
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use url::{Host, Url};
+use url::Url;
 
 use super::{
     before_nodes,
@@ -204,7 +206,7 @@ fn jwt(raw: &raw::Jwt, faults: &mut Faults) -> Option<Jwt> {
             return None;
         }
         (file, "") => JwksSource::File(file.into()),
-        ("", url) => JwksSource::Url(faults.ok("access.jwt.jwks_url", jwks_url(url))?),
+        ("", url) => JwksSource::Url(faults.ok("access.jwt.jwks_url", jwks::url(url))?),
         _ => {
             faults.push("access.jwt.jwks_url", "is there beside jwks_file");
             return None;
@@ -240,22 +242,6 @@ fn jwt(raw: &raw::Jwt, faults: &mut Faults) -> Option<Jwt> {
         row_claims: raw.row_claims.iter().cloned().collect(),
         refresh_interval,
     })
-}
-
-/// Keys that somebody on the way could exchange are no keys.
-fn jwks_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
-    let is_here = match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if is_here => Ok(url),
-        _ => Err("must be https, or http on this machine".into()),
-    }
 }
 
 fn binding(raw: &raw::Binding, at: &str, faults: &mut Faults) -> Binding {

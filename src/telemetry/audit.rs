@@ -6,11 +6,15 @@
 //! the line that says how it ended is taken before it begins.
 
 mod destination;
+mod floods;
 mod line;
 
 use std::{
     io,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -20,8 +24,8 @@ use tokio::{
     time::timeout,
 };
 
-use self::destination::Destination;
 pub use self::line::{Event, Line, Rows};
+use self::{destination::Destination, floods::Floods};
 use super::metrics;
 use crate::config::{Audit, AuditTo};
 
@@ -57,6 +61,8 @@ pub struct AuditLog(Option<Inner>);
 struct Inner {
     queue: mpsc::Sender<Order>,
     required: bool,
+    /// Of who is not known, and of who is: the first push out nothing of the others.
+    floods: Arc<[Floods; 2]>,
 }
 
 /// What the thread is to do.
@@ -100,6 +106,7 @@ impl AuditLog {
         Ok(Self(Some(Inner {
             queue,
             required: settings.required,
+            floods: Arc::new([Floods::new(), Floods::new()]),
         })))
     }
 
@@ -145,9 +152,28 @@ impl AuditLog {
         complain_seldom(lost);
     }
 
+    /// Hands in a line of somebody who was refused before anything was begun. Of more
+    /// than a hundred in a second, of callers who are known and of all others, the rest
+    /// is only counted, and the next line tells how many there were.
+    pub fn refused(&self, line: Line<'_>) {
+        let is_known = usize::from(line.principal.is_some());
+        let admitted = self
+            .0
+            .as_ref()
+            .and_then(|inner| inner.floods[is_known].admit());
+        if let Some(left_out) = admitted {
+            self.note(&Line { left_out, ..line }, None);
+        }
+    }
+
     /// Waits until everything that was handed in is written, or for some seconds.
     pub async fn flush(&self) {
         let Some(inner) = &self.0 else { return };
+        let left_out: u64 = inner.floods.iter().map(Floods::rest).sum();
+        if left_out > 0 {
+            let line = Line::new(Event::Outcome, "refused");
+            self.note(&Line { left_out, ..line }, None);
+        }
         let (tell, told) = oneshot::channel();
         let flushed = async {
             if inner.queue.send(Order::Flush(tell)).await.is_ok() {

@@ -21,6 +21,7 @@ use tonic::transport::server::TcpConnectInfo;
 pub use deep::DeepCheck;
 
 use super::metrics::Recorder;
+use crate::domain::PeerCertificate;
 
 /// Bytes of names and values of headers that one request may have.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -44,6 +45,8 @@ pub struct Visit<'a> {
     pub headers: &'a HeaderMap,
     /// Where it came from, where that is known.
     pub peer: Option<SocketAddr>,
+    /// What its client has shown when the connection began.
+    pub certificate: Option<&'a PeerCertificate>,
 }
 
 /// Who may see what is not for everybody: /metrics and /health/deep.
@@ -120,6 +123,7 @@ async fn guard(
         },
         headers: request.headers(),
         peer: peer.and_then(TcpConnectInfo::remote_addr),
+        certificate: request.extensions().get(),
     };
     if visitors.may_see(visit).await {
         return next.run(request).await;

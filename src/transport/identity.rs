@@ -1,6 +1,8 @@
 //! Whom a certificate names, and until when it is good.
 
 use rustls::pki_types::CertificateDer;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use x509_parser::{
     certificate::X509Certificate,
     extensions::GeneralName,
@@ -11,6 +13,13 @@ use crate::domain::PeerCertificate;
 
 /// Longest name that is taken: it is written to logs.
 const MAX_SUBJECT: usize = 1024;
+
+/// Whom the client's certificate names, if it has shown one. It was verified in the
+/// handshake.
+pub(super) fn shown(stream: &TlsStream<TcpStream>) -> Option<PeerCertificate> {
+    let (_, session) = stream.get_ref();
+    session.peer_certificates()?.first().map(peer)
+}
 
 /// Whom a verified certificate names: its first URI, else its first DNS name, else
 /// its common name. The order is that of what is least ambiguous.

@@ -10,6 +10,7 @@ mod linger;
 mod reloaded;
 mod serve;
 mod server;
+mod untrusted;
 
 pub use client::{ClientTls, Named};
 pub use counted::Upload;

@@ -15,7 +15,6 @@ use tokio::{
     sync::Semaphore,
     time::{sleep, timeout},
 };
-use tokio_rustls::server::TlsStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::server::TcpConnectInfo;
 use tower::Service;
@@ -26,11 +25,12 @@ use super::{
     counted::{Counted, Seen, Upload},
     identity,
     linger::Lingering,
+    untrusted,
 };
 use crate::{
     config::{Live, Sockets},
     domain::PeerCertificate,
-    telemetry::metrics,
+    telemetry::{audit::AuditLog, metrics},
 };
 
 /// How often an idle connection is asked whether it is still there, so that
@@ -106,6 +106,8 @@ pub struct Listener {
     pub protocol: Protocol,
     /// `None`: plaintext.
     pub tls: Option<Arc<ServerTls>>,
+    /// For who is refused because of a certificate.
+    pub audit: AuditLog,
 }
 
 /// Serves until `stop`, then tells the clients to go, and ends when the last one
@@ -123,6 +125,7 @@ where
         socket,
         protocol,
         tls,
+        audit,
     } = listener;
     let caps = Caps::new(protocol.port());
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
@@ -159,11 +162,15 @@ where
             stop: stop.clone(),
             _place: place,
         };
-        let (tls, handshakes) = (tls.clone(), Arc::clone(&handshakes));
+        let (tls, audit, handshakes) = (tls.clone(), audit.clone(), Arc::clone(&handshakes));
         connections.spawn(async move {
             match tls {
                 None => connection.plain(stream).await,
-                Some(tls) => connection.shake_hands(stream, &tls, &handshakes).await,
+                Some(tls) => {
+                    connection
+                        .shake_hands(stream, &tls, &handshakes, &audit)
+                        .await
+                }
             }
         });
     }
@@ -212,7 +219,13 @@ where
         self.run(stream, local, None).await;
     }
 
-    async fn shake_hands(self, stream: TcpStream, tls: &ServerTls, handshakes: &Semaphore) {
+    async fn shake_hands(
+        self,
+        stream: TcpStream,
+        tls: &ServerTls,
+        handshakes: &Semaphore,
+        audit: &AuditLog,
+    ) {
         let local = prepare(&stream);
         let shaking = async {
             // It is never closed.
@@ -223,16 +236,14 @@ where
             shaken = timeout(HANDSHAKE, shaking) => shaken,
             () = self.stop.cancelled() => return,
         };
-        let (reason, error) = match shaken {
+        match shaken {
             Ok(Ok(stream)) => {
-                let certificate = certificate(&stream);
-                return self.run(stream, local, certificate).await;
+                let certificate = identity::shown(&stream);
+                self.run(stream, local, certificate).await;
             }
-            Ok(Err(error)) => ("handshake", error.to_string()),
-            Err(_) => ("handshake_timeout", format!("not within {HANDSHAKE:?}")),
-        };
-        metrics::connection_refused(self.protocol.port(), reason);
-        tracing::debug!(port = self.protocol.port(), peer = %self.from, error, "no handshake");
+            Ok(Err(error)) => untrusted::tell(self.protocol, self.from, &error, audit),
+            Err(_) => untrusted::late(self.protocol, self.from),
+        }
     }
 
     async fn run<T>(
@@ -325,14 +336,6 @@ fn prepare(stream: &TcpStream) -> Option<SocketAddr> {
     // Where it cannot be set, answers take a little longer.
     let _ = stream.set_nodelay(true);
     stream.local_addr().ok()
-}
-
-/// Whom the client's certificate names, if it has shown one. It was verified in
-/// the handshake.
-fn certificate(stream: &TlsStream<TcpStream>) -> Option<PeerCertificate> {
-    let (_, session) = stream.get_ref();
-    let chain = session.peer_certificates()?;
-    chain.first().map(identity::peer)
 }
 
 fn in_words(error: &dyn std::error::Error) -> String {

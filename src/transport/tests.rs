@@ -17,6 +17,7 @@ use super::*;
 use crate::{
     config::{self, ClientAuth, Live, Sources},
     domain::PeerCertificate,
+    telemetry::audit::AuditLog,
 };
 
 /// A port that is served, and its end.
@@ -50,6 +51,7 @@ async fn start(tls: Option<ServerTls>, env: &[(&str, &str)]) -> Port {
         socket,
         protocol: Protocol::Http,
         tls: tls.map(Arc::new),
+        audit: AuditLog::nowhere(),
     };
     let stop = CancellationToken::new();
     let serving = serve(listener, tower::service_fn(who), live, stop.clone());

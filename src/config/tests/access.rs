@@ -139,6 +139,11 @@ fn every_fault_says_what_would_be_right() {
             "jwks_file = \"x\"",
             "beside jwks_file",
         ),
+        (
+            "https://issuer.example",
+            "https://user:password@issuer.example",
+            "access.jwt.jwks_url: has a user or a password",
+        ),
         ("[\"salary\"]", "[\"\"]", "hidden_columns[0]: is empty"),
     ] {
         assert!(GOOD.contains(from), "{from}");

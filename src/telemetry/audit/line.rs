@@ -73,6 +73,9 @@ pub struct Line<'a> {
     /// Whether an earlier write with that id had done it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub repeated: bool,
+    /// Refusals before this one that have no line of their own.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub left_out: u64,
 }
 
 impl<'a> Line<'a> {
@@ -97,6 +100,7 @@ impl<'a> Line<'a> {
             request_id: None,
             write_id: None,
             repeated: false,
+            left_out: 0,
         }
     }
 
@@ -116,6 +120,10 @@ impl<'a> Line<'a> {
         line.push(b'\n');
         line
     }
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 fn rfc_3339<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {

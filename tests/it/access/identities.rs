@@ -6,6 +6,7 @@ use std::{fs, path::Path};
 use lancegate::proto::v1::*;
 use serde_json::Value as Json;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     data::{ipc, small},
     process::until_some,
-    transport::{Authority, secure_channel},
+    transport::{Authority, secure_channel, tls_to},
 };
 
 /// What those of this test may do and have, and how the server is reached.
@@ -212,17 +213,69 @@ async fn whoever_comes_is_known_counted_and_audited() {
     let told: Vec<String> = lines.iter().map(short).collect();
     assert_eq!(told, wanted);
     assert_eq!(lines[1]["request_id"], "of-the-job");
+    // A client may try to connect again.
+    let text = fs::read_to_string(folder.path().join("audit/audit.jsonl")).unwrap();
+    let all = text
+        .lines()
+        .map(|l| serde_json::from_str::<Json>(l).unwrap());
+    let refused: Vec<Json> = all.filter(|l| l["action"] == HANDSHAKE).collect();
+    assert!(!refused.is_empty(), "{text}");
+    assert_eq!(refused[0]["code"], "Unauthenticated");
+    assert_eq!(refused[0]["reason"], "CLIENT_CERTIFICATE");
+    assert!(refused[0]["peer"].is_string());
     assert_eq!(lines[1]["rows"]["inserted"], 3);
     let (before, after) = (&lines[1]["version_before"], &lines[1]["version_after"]);
     assert_eq!((before, after), (&Json::from(1), &Json::from(2)));
 }
 
-/// Waits until the audit log tells of so many ends.
+/// On the HTTP port a certificate says who scrapes, as it says who calls on the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_may_read_the_metrics() {
+    let authority = Authority::new("ours");
+    let folder = TempDir::new().unwrap();
+    authority.server().write(folder.path());
+    fs::write(folder.path().join("ca.crt"), &authority.pem).unwrap();
+    let tls = settings(folder.path()).replace("[server.tls]", "[server.http_tls]");
+    let scrapers = r#"
+[[access.bindings]]
+principals = ["cert:spiffe://example/ns/scrapers/*"]
+role = "metrics"
+"#;
+    let server = Guarded::start_appended(&format!("{scrapers}\n{tls}")).await;
+    let scrape = async |shown: Option<&str>| {
+        let leaf = shown.map(|uri| authority.client(uri));
+        let config = authority.believed(leaf.as_ref());
+        let mut stream = tls_to(server.app.http_address(), config).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        // Without a goodbye of TLS the answer is whole all the same.
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer)
+            .unwrap()
+            .lines()
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let known = scrape(Some("spiffe://example/ns/scrapers/prometheus")).await;
+    assert_eq!(known, "HTTP/1.1 200 OK");
+    for stranger in [None, Some("spiffe://example/ns/web/front")] {
+        let answer = scrape(stranger).await;
+        assert_eq!(answer, "HTTP/1.1 401 Unauthorized", "{stranger:?}");
+    }
+}
+
+/// How a certificate that is not trusted is told of.
+const HANDSHAKE: &str = "tls.handshake";
+
+/// Waits until the audit log tells of so many ends of calls.
 async fn outcomes(folder: &Path, count: usize) -> Vec<Json> {
     until_some(async || {
         let text = fs::read_to_string(folder.join("audit.jsonl")).ok()?;
         let lines = text.lines().map(|l| serde_json::from_str(l).unwrap());
-        let ends: Vec<Json> = lines.filter(|l: &Json| l["event"] == "outcome").collect();
+        let ends = lines.filter(|l: &Json| l["event"] == "outcome");
+        let ends: Vec<Json> = ends.filter(|l| l["action"] != HANDSHAKE).collect();
         (ends.len() >= count).then_some(ends)
     })
     .await

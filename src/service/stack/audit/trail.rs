@@ -197,6 +197,9 @@ impl Drop for Record {
             repeated: done.is_some_and(|done| done.repeated),
             ..self.line(Event::Outcome)
         };
-        self.log.note(&line, known.place.take());
+        match refused && !known.began {
+            true => self.log.refused(line),
+            false => self.log.note(&line, known.place.take()),
+        }
     }
 }
