@@ -178,6 +178,12 @@ fn limits(raw: &raw::Limits, faults: &mut Faults) -> Limits {
             &raw.max_deadline,
             Zero::Refused,
         ),
+        stall_timeout: duration(
+            faults,
+            "limits.stall_timeout",
+            &raw.stall_timeout,
+            Zero::Refused,
+        ),
         max_request_bytes: message_bytes(
             faults,
             "limits.max_request_bytes",

@@ -61,6 +61,7 @@ const LIVE: &[&str] = &[
     "limits.max_response_bytes",
     "limits.max_streams_per_connection",
     "limits.max_vector_dimension",
+    "limits.stall_timeout",
     "logging.filter",
     "metrics.bearer_token_file",
     "nodes.api_key",

@@ -162,6 +162,8 @@ pub struct Limits {
     pub max_concurrent_requests: usize,
     /// The longest deadline; requests without one get this one.
     pub max_deadline: Duration,
+    /// How long a request's message may not come, and its answer not be read.
+    pub stall_timeout: Duration,
     /// Bytes of one request message.
     pub max_request_bytes: usize,
     /// Bytes of one answer message.

@@ -133,6 +133,9 @@ pub(super) struct Limits {
     pub max_concurrent_requests: usize,
     /// The longest deadline. Requests without a deadline get this one.
     pub max_deadline: DurationText,
+    /// How long the message of a request may not come, and its answer not be read,
+    /// before the request is ended. Streams that have begun may take their time.
+    pub stall_timeout: DurationText,
     /// Bytes of one request message.
     pub max_request_bytes: ByteSize,
     /// Bytes of one answer message.
@@ -195,6 +198,7 @@ impl Default for Limits {
         Limits {
             max_concurrent_requests: 256,
             max_deadline: Duration::from_secs(600).into(),
+            stall_timeout: Duration::from_secs(30).into(),
             max_request_bytes: (64 << 20).into(),
             max_response_bytes: (64 << 20).into(),
             max_limit: 10_000,

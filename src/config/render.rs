@@ -79,6 +79,7 @@ impl Config {
         raw::Limits {
             max_concurrent_requests: limits.max_concurrent_requests,
             max_deadline: limits.max_deadline.into(),
+            stall_timeout: limits.stall_timeout.into(),
             max_request_bytes: (limits.max_request_bytes as u64).into(),
             max_response_bytes: (limits.max_response_bytes as u64).into(),
             max_limit: limits.max_limit,

@@ -110,6 +110,9 @@ pub enum Error {
     /// Time is up.
     #[error("the deadline of {0:?} has passed")]
     Deadline(Duration),
+    /// Whoever asks did not send, or did not read, for too long.
+    #[error("{0} within limits.stall_timeout")]
+    Stalled(&'static str),
     /// This build or this table cannot do it.
     #[error("not supported: {0}")]
     Unsupported(String),
@@ -125,6 +128,11 @@ pub enum Error {
     /// A fault of ours. The text is for the log, not for the client.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+impl Error {
+    /// What [`Error::Stalled`] says of a request.
+    pub const NO_MESSAGE: &'static str = "the message of the request did not come";
 }
 
 fn join(violations: &[Violation]) -> String {

@@ -51,16 +51,20 @@ pub(super) async fn read_whole(body: Body, limit: usize) -> Result<Bytes, Error>
         Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Error::TooLarge(
             format!("the request message is over the limit of {limit} bytes"),
         )),
-        Err(error) if is_quota(&*error) => Err(Allowed::large_message()),
+        Err(error) if has_code(&*error, Code::ResourceExhausted) => Err(Allowed::large_message()),
+        Err(error) if has_code(&*error, Code::DeadlineExceeded) => {
+            Err(Error::Stalled(Error::NO_MESSAGE))
+        }
         // Nobody is there to read this.
         Err(_) => Err(Error::invalid("request", "was not sent to its end")),
     }
 }
 
-/// Whether a body was cut off by the quota of whoever sends it.
-fn is_quota(error: &(dyn std::error::Error + 'static)) -> bool {
+/// Whether a body was cut off by a layer of ours, with this code: by the quota of whoever
+/// sends it, or because it did not come.
+fn has_code(error: &(dyn std::error::Error + 'static), code: Code) -> bool {
     let status = error.downcast_ref::<Status>();
-    status.is_some_and(|s| s.code() == Code::ResourceExhausted && !s.details().is_empty())
+    status.is_some_and(|s| s.code() == code && !s.details().is_empty())
 }
 
 /// Looks into a request.

@@ -39,6 +39,8 @@ pub enum Ability {
     Condition,
     /// Let one of many writers create an object.
     OneWinner,
+    /// Have versions committed by something else.
+    CommitElsewhere,
     Delete,
 }
 
@@ -53,6 +55,9 @@ impl Ability {
             Ability::ReadRange => "read a part of an object",
             Ability::Condition => "write only where nothing is",
             Ability::OneWinner => "let only one of many writers win",
+            Ability::CommitElsewhere => {
+                "find DynamoDB's table (that items may be put there was not tried)"
+            }
             Ability::Delete => "delete",
         }
     }
@@ -139,7 +144,9 @@ impl Probe<'_> {
         self.note(Ability::ReadRange, part);
 
         if self.location.commits_elsewhere() {
-            return Some(());
+            // It was looked for when the location was opened. An item that is put there
+            // to try it would stay: nothing here may delete one.
+            return self.note(Ability::CommitElsewhere, Ok(()));
         }
         let kept = within(async { objects.keeps_what_is_there(folder).await }).await;
         let kept = kept.and_then(|kept| kept.then_some(()).ok_or_else(|| IGNORES.to_owned()));

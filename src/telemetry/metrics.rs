@@ -144,7 +144,7 @@ fn describe_admission() {
     );
     describe_counter!(
         SHED,
-        "Requests refused by the load, by reason: queue_full, too_long, waited, deadline or answer_bytes."
+        "Requests refused by the load, by reason: queue_full, too_long, waited, deadline, answer_bytes or arriving."
     );
     describe_counter!(
         REFUSED,

@@ -124,6 +124,9 @@ pub fn status(error: &Error) -> Status {
         Error::Deadline(_) => {
             info(&mut details, "DEADLINE_EXCEEDED", []);
         }
+        Error::Stalled(_) => {
+            info(&mut details, "STALLED", []);
+        }
         Error::Unsupported(_) => {
             info(&mut details, "NOT_SUPPORTED", []);
         }
@@ -165,7 +168,7 @@ pub fn code(error: &Error) -> Code {
         Error::Overloaded(_) | Error::Shed { .. } | Error::Quota { .. } | Error::TooLarge(_) => {
             Code::ResourceExhausted
         }
-        Error::Deadline(_) => Code::DeadlineExceeded,
+        Error::Deadline(_) | Error::Stalled(_) => Code::DeadlineExceeded,
         Error::Unsupported(_) => Code::Unimplemented,
         Error::OutcomeUnknown => Code::Unknown,
         Error::Corrupt(_) => Code::DataLoss,

@@ -21,6 +21,7 @@ pub(super) fn limits() -> Limits {
     Limits {
         max_concurrent_requests: 256,
         max_deadline: Duration::from_secs(60),
+        stall_timeout: Duration::from_secs(30),
         max_request_bytes: 16 << 20,
         max_response_bytes: 64 << 20,
         max_limit: 1_000,

@@ -6,5 +6,7 @@ mod bombs;
 mod connections;
 mod frames;
 mod headers;
+mod inputs;
 mod resets;
 mod slow;
+mod stalled;

@@ -15,16 +15,19 @@ pub enum Why {
     Deadline,
     /// Answers take all the memory that they may.
     AnswerBytes,
+    /// Too many requests are open whose messages have not come.
+    Arriving,
 }
 
 impl Why {
     /// All of them.
-    pub const ALL: [Why; 5] = [
+    pub const ALL: [Why; 6] = [
         Why::QueueFull,
         Why::TooLong,
         Why::Waited,
         Why::Deadline,
         Why::AnswerBytes,
+        Why::Arriving,
     ];
 
     /// The word used in metric labels and in `google.rpc.ErrorInfo`.
@@ -35,6 +38,7 @@ impl Why {
             Why::Waited => "waited",
             Why::Deadline => "deadline",
             Why::AnswerBytes => "answer_bytes",
+            Why::Arriving => "arriving",
         }
     }
 }

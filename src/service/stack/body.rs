@@ -109,7 +109,7 @@ impl<B: GrpcBody> Body for Observed<B> {
 }
 
 /// The code that headers or trailers carry.
-fn code_of(headers: &HeaderMap) -> Option<Code> {
+pub(super) fn code_of(headers: &HeaderMap) -> Option<Code> {
     headers
         .get(Status::GRPC_STATUS)
         .map(|value| Code::from_bytes(value.as_bytes()))

@@ -25,8 +25,9 @@ use self::{
 };
 use super::{
     AnswerHold, Deadline, RequestFacts,
-    body::{Ending, GrpcBody, Observed},
-    stays_open,
+    arrival::NOT_COME,
+    body::{Ending, GrpcBody, Observed, code_of},
+    stays_open, streams_out,
 };
 use crate::{
     admission::{Ask, Begun, Client, Kind, Lane, Refusal, Why},
@@ -92,6 +93,7 @@ where
             Ok(wanted) => wanted,
             Err(error) => return Box::pin(async move { Ok(status(&error).into_http()) }),
         };
+        let is_stream = streams_out(request.uri().path());
         let door = Arc::clone(&self.door);
         // What was found ready is called, whenever that will be.
         let spare = self.inner.clone();
@@ -120,8 +122,10 @@ where
             if let Some(gone) = gone {
                 gone.disarm();
             }
-            permit.answered();
-            // Held to the end of the answer: a stream is work until it is over.
+            let code = code_of(response.headers());
+            permit.answered(code, !is_stream || code.is_some());
+            // To the end of the answer: a stream is work until it is over, and what an
+            // answer takes of the memory is taken until it was sent.
             let ending = Ending::new(move |code| permit.end(code));
             Ok(ending.watch(response))
         })
@@ -185,6 +189,8 @@ fn refused(refusal: Refusal, deadline: Option<Instant>, began: Instant) -> Statu
         Why::TooLong => "a request would have to wait for too long",
         Why::Waited => "the request has waited for as long as it may",
         Why::AnswerBytes => AnswerHold::FULL,
+        // By the layer before this one.
+        Why::Arriving => NOT_COME,
     };
     status(&Error::Shed {
         cause: refusal.why.as_str(),

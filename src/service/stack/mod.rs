@@ -3,6 +3,7 @@
 
 mod access_log;
 mod answer;
+mod arrival;
 mod audit;
 mod body;
 mod caller;
@@ -16,6 +17,7 @@ mod panics;
 mod quota;
 mod room;
 mod translate;
+mod unread;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -25,6 +27,7 @@ use tower::{Layer, ServiceBuilder};
 
 use self::{
     access_log::{AccessLog, AccessLogLayer},
+    arrival::{Arrival, ArrivalLayer},
     audit::{Attempt, AttemptLayer, Audited, AuditedLayer},
     caller::{CallerLayer, WithCaller},
     deadline::{DeadlineLayer, WithDeadline},
@@ -35,6 +38,7 @@ use self::{
     panics::{CatchPanic, PanicLayer},
     quota::{QuotaLayer, WithQuota},
     translate::{Translate, TranslateLayer},
+    unread::{Unread, UnreadLayer},
 };
 use crate::{
     access::{Access, need},
@@ -63,11 +67,13 @@ fn method_of(path: &str) -> &str {
 /// everything that is built from them, share the door.
 #[derive(Clone)]
 pub struct Stack {
+    unread: UnreadLayer,
     audit: AuditLog,
     guard: GuardLayer,
     quota: QuotaLayer,
-    limit: LimitLayer,
     deadline: DeadlineLayer,
+    arrival: ArrivalLayer,
+    limit: LimitLayer,
 }
 
 /// The stack of one server. Sizes of messages and compression are set on each
@@ -80,23 +86,28 @@ pub fn stack(
     audit: AuditLog,
 ) -> Stack {
     Stack {
+        unread: UnreadLayer::new(live.clone()),
         audit,
         guard: GuardLayer::new(access),
         quota: QuotaLayer::new(quotas),
-        limit: LimitLayer::new(door),
         deadline: DeadlineLayer::new(live.clone()),
+        arrival: ArrivalLayer::new(live.clone()),
+        limit: LimitLayer::new(door),
     }
 }
 
 /// What is behind the layers that see every answer.
-type Guarded<S> = Guard<WithQuota<WithDeadline<Limit<Attempt<WithCaller<S>>>>>>;
+type Guarded<S> = Guard<WithQuota<WithDeadline<Arrival<Limit<Attempt<WithCaller<S>>>>>>>;
 
 impl<S> Layer<S> for Stack {
-    type Service = Identity<AccessLog<Audited<Measure<CatchPanic<Translate<Guarded<S>>>>>>>;
+    type Service = Unread<Identity<AccessLog<Audited<Measure<CatchPanic<Translate<Guarded<S>>>>>>>>;
 
     fn layer(&self, inner: S) -> Self::Service {
         // From the outside in.
         ServiceBuilder::new()
+            // Outside of all: with an answer that nobody reads everything goes that any
+            // of the others holds for it.
+            .layer(self.unread.clone())
             // Names the request, so that every line below has its id and trace.
             .layer(IdentityLayer)
             // Outside of all that can answer, so that nothing goes unlogged.
@@ -122,6 +133,8 @@ impl<S> Layer<S> for Stack {
             // the slot goes back then, also where the client does not read and
             // the answer cannot end. Only work that cannot be stopped keeps it.
             .layer(self.deadline.clone())
+            // Outside the limit too: a slot is taken by who has asked for something.
+            .layer(self.arrival.clone())
             // Within the others: what was refused for another reason took no slot.
             .layer(self.limit.clone())
             // Within all that can refuse: what is said to begin does begin.
@@ -145,6 +158,19 @@ fn peer(extensions: &Extensions) -> Option<SocketAddr> {
 fn stays_open<B>(request: &Request<B>) -> bool {
     is_health(request) || request.uri().path() == WATCH_TOPOLOGY
 }
+
+/// Whether the request of a method comes in parts, each when its client has it.
+fn streams_in(path: &str) -> bool {
+    path == IMPORT || path.starts_with("/grpc.reflection.")
+}
+
+/// Whether the answer of a method goes in parts, each when its client wants it.
+fn streams_out(path: &str) -> bool {
+    path == SEARCH_STREAM || path.starts_with("/grpc.reflection.")
+}
+
+const IMPORT: &str = "/lancegate.v1.WriteService/Import";
+const SEARCH_STREAM: &str = "/lancegate.v1.SearchService/SearchStream";
 
 /// Bounded by the number of its watchers.
 const WATCH_TOPOLOGY: &str = "/lancegate.v1.ClusterService/WatchTopology";

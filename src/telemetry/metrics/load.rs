@@ -30,6 +30,7 @@ impl Load {
             "waited",
             "deadline",
             "answer_bytes",
+            "arriving",
         ] {
             counter!(SHED, "reason" => why).increment(0);
         }

@@ -95,6 +95,11 @@ fn all(text: &str) -> Vec<(Error, Code, &'static str)> {
             "DEADLINE_EXCEEDED",
         ),
         (
+            Error::Stalled("the answer was not read"),
+            Code::DeadlineExceeded,
+            "STALLED",
+        ),
+        (
             Error::Unsupported(t()),
             Code::Unimplemented,
             "NOT_SUPPORTED",

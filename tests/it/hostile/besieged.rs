@@ -9,9 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lancegate::proto::v1::{
-    search_service_client::SearchServiceClient, table_service_client::TableServiceClient, *,
-};
+use lancegate::proto::v1::{CountRequest, CreateTableRequest, create_table_request};
 use tempfile::TempDir;
 use tokio::{
     io::AsyncReadExt,
@@ -24,6 +22,7 @@ use tonic::{
 };
 
 use crate::{
+    access::{Caller, Files},
     data::{ipc, small},
     process::{Server, until_some},
     server::http_get,
@@ -41,6 +40,8 @@ pub struct Besieged {
     pub grpc: SocketAddr,
     pub http: SocketAddr,
     _folder: TempDir,
+    /// The keys of all who have one, where it asks who comes.
+    files: Option<Files>,
     quiet: Duration,
     work: Arc<Work>,
     clients: Vec<JoinHandle<()>>,
@@ -70,8 +71,21 @@ impl Besieged {
     /// Starts a server with these settings, measures it while nobody is in the way,
     /// and has its clients go on.
     pub async fn start(env: &[(&str, &str)]) -> Self {
+        Self::start_in(TempDir::new().unwrap(), None, env).await
+    }
+
+    /// The same, with a server that asks who comes.
+    pub async fn guarded() -> Self {
         let folder = TempDir::new().unwrap();
+        let files = Files::write(folder.path(), "");
+        let config = files.config.to_str().unwrap().to_owned();
+        Self::start_in(folder, Some(files), &[("LANCEGATE_CONFIG", &config)]).await
+    }
+
+    async fn start_in(folder: TempDir, files: Option<Files>, env: &[(&str, &str)]) -> Self {
         let server = Server::start(folder.path(), 1, env).await;
+        let own = files.as_ref().map(|files| files.keys["root"].clone());
+        let caller = |channel: &Channel| Caller::of(channel, own.as_deref());
         let channel = server.channel.clone();
         let create = CreateTableRequest {
             table: "t".into(),
@@ -80,21 +94,22 @@ impl Besieged {
         };
         // It may not be ready yet.
         until_some(async || {
-            let mut tables = TableServiceClient::new(channel.clone());
-            tables.create_table(create.clone()).await.ok()
+            caller(&channel)
+                .table
+                .create_table(create.clone())
+                .await
+                .ok()
         })
         .await;
         until_some(async || {
-            count(channel.clone())
-                .await
-                .ok()
-                .filter(|rows| *rows == 100)
+            let counted = count(caller(&channel)).await;
+            counted.ok().filter(|rows| *rows == 100)
         })
         .await;
         let quiet = Work::default();
         for _ in 0..QUIET {
             let began = Instant::now();
-            quiet.note(began, count(channel.clone()).await);
+            quiet.note(began, count(caller(&channel)).await);
         }
         let quiet = p99(&mut quiet.took.into_inner().unwrap());
 
@@ -105,18 +120,24 @@ impl Besieged {
         let work = Arc::new(Work::default());
         let mut clients = Vec::new();
         for _ in 0..2 {
-            clients.push(tokio::spawn(stays(Arc::clone(&work), channel.clone())));
+            clients.push(tokio::spawn(stays(Arc::clone(&work), caller(&channel))));
         }
-        clients.push(tokio::spawn(comes_and_goes(Arc::clone(&work), grpc)));
+        clients.push(tokio::spawn(comes_and_goes(Arc::clone(&work), grpc, own)));
         Self {
             server,
             grpc,
             http,
             _folder: folder,
+            files,
             quiet,
             work,
             clients,
         }
+    }
+
+    /// The key of this name.
+    pub fn key(&self, name: &str) -> String {
+        self.files.as_ref().expect("it is guarded").keys[name].clone()
     }
 
     /// A metric, by its name and labels; 0 where it is not there yet.
@@ -179,22 +200,22 @@ impl Besieged {
 }
 
 /// Calls again and again over one connection.
-async fn stays(work: Arc<Work>, channel: Channel) {
+async fn stays(work: Arc<Work>, caller: Caller) {
     while !work.stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        let answer = count(channel.clone()).await;
+        let answer = count(caller.clone()).await;
         work.note(began, answer);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 /// Opens a connection for each call.
-async fn comes_and_goes(work: Arc<Work>, address: SocketAddr) {
+async fn comes_and_goes(work: Arc<Work>, address: SocketAddr, key: Option<String>) {
     while !work.stop.load(Ordering::Relaxed) {
         let began = Instant::now();
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
         let answer = match endpoint.connect().await {
-            Ok(channel) => count(channel).await,
+            Ok(channel) => count(Caller::of(&channel, key.as_deref())).await,
             Err(error) => Err(Status::unavailable(format!("no connection: {error:?}"))),
         };
         work.note(began, answer);
@@ -202,13 +223,12 @@ async fn comes_and_goes(work: Arc<Work>, address: SocketAddr) {
     }
 }
 
-async fn count(channel: Channel) -> Result<u64, Status> {
+async fn count(mut caller: Caller) -> Result<u64, Status> {
     let request = CountRequest {
         table: "t".into(),
         ..Default::default()
     };
-    let answer = SearchServiceClient::new(channel).count(request).await?;
-    Ok(answer.into_inner().count)
+    Ok(caller.search.count(request).await?.into_inner().count)
 }
 
 fn p99(took: &mut [Duration]) -> Duration {

@@ -13,6 +13,12 @@ use crate::process::until_some;
 
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// Connections that nobody uses.
+const IDLE: usize = 10_000;
+
+/// As many as say something, where the system gives no more.
+const LEAST: usize = 1_000;
+
 /// How many sockets this process may hold beside what else it has open.
 fn sockets() -> usize {
     let text = std::fs::read_to_string("/proc/self/limits").unwrap();
@@ -21,7 +27,12 @@ fn sockets() -> usize {
         .and_then(|line| line.split_whitespace().nth(3))
         .unwrap();
     let soft: usize = soft.parse().unwrap_or(1 << 20);
-    10_000.min(soft.saturating_sub(1_000) / 3 * 2)
+    let sockets = IDLE.min(soft.saturating_sub(1_000) / 3 * 2);
+    assert!(
+        sockets >= LEAST,
+        "{soft} open files are too few for this test: ulimit -n 20000"
+    );
+    sockets
 }
 
 async fn open(count: usize, hosts: usize, to: SocketAddr) -> Vec<TcpStream> {
@@ -50,7 +61,10 @@ async fn ten_thousand_idle_connections_are_borne_and_then_closed() {
         idle.len(),
         began.elapsed()
     );
-    assert!(idle.len() + 100 > sockets());
+    // All of them, or as many as the system had.
+    let all = sockets() as f64;
+    assert!(idle.len() as f64 > 0.99 * all, "{}", idle.len());
+    assert!(most > 0.99 * all, "{most} of {all} were let in");
     for stream in &mut idle {
         assert!(
             until_closed(stream, PATIENCE).await,
@@ -59,7 +73,7 @@ async fn ten_thousand_idle_connections_are_borne_and_then_closed() {
     }
     drop(idle);
     let cut = "lancegate_connections_cut_total{port=\"grpc\",reason=\"no_request\"}";
-    assert!(besieged.metric(cut).await >= most / 2.0);
+    assert!(besieged.metric(cut).await >= 0.99 * all);
     besieged.relieved("idle connections").await;
 }
 

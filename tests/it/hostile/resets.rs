@@ -53,10 +53,28 @@ async fn requests_that_are_reset_at_once_end_the_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_are_reset_when_work_has_begun_end_the_connection() {
     let besieged = Besieged::start(&[]).await;
-    let (mut incoming, mut write) = connect(2, besieged.grpc).await;
-    let (mut stream, mut sent) = (1, 0);
     let cut = "lancegate_connections_cut_total{port=\"grpc\",reason=\"resets\"}";
-    'attack: while sent < 20_000 {
+    // On a busy machine some are reset before they are looked at, and h2 ends the
+    // connection for that: then it is another one's turn.
+    let mut sent = 0;
+    for host in 2..22 {
+        sent = give_up_what_has_begun(&besieged, host).await;
+        println!("ended after {sent} requests");
+        if besieged.metric(cut).await >= 1.0 {
+            break;
+        }
+    }
+    assert!((490..20_000).contains(&sent), "{sent}");
+    assert!(besieged.metric(cut).await >= 1.0);
+    besieged.relieved("reset after work has begun").await;
+}
+
+/// Asks, and resets what it asked for when the server has begun with it, until the
+/// connection ends. How many requests that were.
+async fn give_up_what_has_begun(besieged: &Besieged, host: u8) -> usize {
+    let (mut incoming, mut write) = connect(host, besieged.grpc).await;
+    let (mut stream, mut sent) = (1, 0);
+    while sent < 20_000 {
         // So few at once that h2 has nothing against them.
         let mut burst = Vec::new();
         for i in 0..10 {
@@ -66,10 +84,10 @@ async fn requests_that_are_reset_when_work_has_begun_end_the_connection() {
         if write.write_all(&burst).await.is_err() {
             break;
         }
-        // When it has answered this, it has begun with what came before.
+        // When it has answered this, it has mostly begun with what came before.
         loop {
             match timeout(PATIENCE, incoming.next()).await.expect("an answer") {
-                None => break 'attack,
+                None => return sent,
                 Some(frame) if frame.kind == PING && frame.flags == 1 => break,
                 Some(_) => {}
             }
@@ -81,8 +99,5 @@ async fn requests_that_are_reset_when_work_has_begun_end_the_connection() {
         stream += 20;
         sent += 10;
     }
-    println!("ended after {sent} requests");
-    assert!((490..20_000).contains(&sent), "{sent}");
-    assert!(besieged.metric(cut).await >= 1.0);
-    besieged.relieved("reset after work has begun").await;
+    sent
 }

@@ -35,7 +35,8 @@ pub(super) fn kind_of(path: &str) -> (Kind, Option<u8>) {
         },
         "lancegate.v1.WriteService" => (Kind::Lasting, None),
         "lancegate.v1.ClusterService" => (Kind::Admin, None),
-        _ if service.starts_with("grpc.reflection.") => (Kind::Admin, None),
+        // A stream, so that it never takes the place of reads or of an operator.
+        _ if service.starts_with("grpc.reflection.") => (Kind::Lasting, None),
         // There is no such method, and to say so is quick.
         _ => (Kind::Read, None),
     }
@@ -82,7 +83,7 @@ mod tests {
             ),
             (
                 "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-                Kind::Admin,
+                Kind::Lasting,
                 false,
             ),
             ("/", Kind::Read, false),

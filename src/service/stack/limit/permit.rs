@@ -39,7 +39,8 @@ impl Drop for Place {
     }
 }
 
-/// The right to work on a request, which ends with its answer.
+/// The right to work on a request, which ends when its answer is there; that of a stream when
+/// it is over.
 pub(super) struct Permit {
     /// `None` when it is given back.
     place: Option<Arc<Place>>,
@@ -88,9 +89,13 @@ impl Permit {
         self.place.clone()
     }
 
-    /// The answer is there. How long the client takes to read it is its own affair.
-    pub(super) fn answered(&mut self) {
-        self.took = Some(self.began.elapsed());
+    /// The answer is there, with this code if it has one already. How long the client
+    /// takes to read it is its own affair, and what `is_whole` is no work any more.
+    pub(super) fn answered(&mut self, code: Option<Code>, is_whole: bool) {
+        (self.took, self.code) = (Some(self.began.elapsed()), code);
+        if is_whole {
+            self.give_back();
+        }
     }
 
     /// The answer has been sent, or the client has gone away.
@@ -109,19 +114,16 @@ impl Permit {
             Some(_) => false,
         }
     }
-}
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Some(hold) = &self.hold {
-            hold.release();
-        }
-        let shift = if self.facts.has_bounds() {
-            WITH_BOUNDS
-        } else {
-            0
+    /// Gives its place back, once.
+    fn give_back(&mut self) {
+        let Some(place) = self.place.take() else {
+            return;
         };
-        let after = self.facts.take_after();
+        let shift = match self.facts.has_bounds() {
+            true => WITH_BOUNDS,
+            false => 0,
+        };
         let left = Left {
             kind: self.kind,
             took: self
@@ -129,10 +131,18 @@ impl Drop for Permit {
                 .then(|| self.took.unwrap_or_else(|| self.began.elapsed())),
             signal: self.signal.and_then(|number| Signal::new(number + shift)),
         };
-        if let Some(place) = self.place.take() {
-            // It is set nowhere else.
-            let _ = place.left.set(left);
+        // It is set nowhere else.
+        let _ = place.left.set(left);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(hold) = &self.hold {
+            hold.release();
         }
+        self.give_back();
+        let after = self.facts.take_after();
         if let (Some(Code::Ok), Some(act)) = (self.code, after) {
             act();
         }

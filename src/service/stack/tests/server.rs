@@ -94,6 +94,7 @@ pub(super) fn limits(max_concurrent_requests: usize, max_deadline: Duration) -> 
     Limits {
         max_concurrent_requests,
         max_deadline,
+        stall_timeout: Duration::from_secs(30),
         max_request_bytes: MAX_REQUEST,
         max_response_bytes: MAX_ANSWER,
         max_limit: 1,
