@@ -3,8 +3,13 @@
 # start_STORE sets STORE_PID and exports LANCEGATE_TEST_STORE and its options, and
 # what opens LanceDB beside the servers: see tests/it/place.rs.
 
-SEAWEEDFS=github.com/seaweedfs/seaweedfs/weed@v0.0.0-20261109003541-7506e5f91cd6
+source "$ROOT/tests/external/tools.sh"
+
+SEAWEEDFS=github.com/seaweedfs/seaweedfs@v0.0.0-20261109003541-7506e5f91cd6
+MINIO=github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 AZURITE=azurite@3.37.0
+# Published with it: no secret.
+AZURITE_KEY=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==
 STORES_VENV="$CACHE/stores-venv"
 STORES="$ROOT/tests/external/stores"
 AZURITE_FOLDER="$CACHE/$AZURITE"
@@ -12,17 +17,9 @@ AZURITE_FOLDER="$CACHE/$AZURITE"
 # What each store is made from. All that is built is built once.
 need_moto() { need_venv "$STORES_VENV" "$STORES/requirements.txt"; }
 
-need_seaweedfs() {
-    local folder
-    [ "$(cat "$GO_BIN/.weed" 2>/dev/null)" = "$SEAWEEDFS" ] && [ -x "$GO_BIN/weed" ] && return 0
-    say "building SeaweedFS from its Go module: it takes several minutes"
-    folder="$(mktemp -d)"
-    (cd "$folder" && go mod init tool &&
-        go mod edit -require="github.com/seaweedfs/seaweedfs@${SEAWEEDFS#*@}" &&
-        go build -mod=mod -o "$GO_BIN/weed" "${SEAWEEDFS%@*}") || die "building SeaweedFS failed"
-    rm -rf "$folder"
-    echo "$SEAWEEDFS" >"$GO_BIN/.weed"
-}
+# Both take several minutes.
+need_seaweedfs() { need_go_program weed "$SEAWEEDFS" github.com/seaweedfs/seaweedfs/weed; }
+need_minio() { need_go_program minio "$MINIO"; }
 
 need_gcs() {
     local wanted
@@ -67,6 +64,13 @@ s3_options() {
     printf '{"aws_endpoint":"%s","allow_http":"true","aws_region":"us-east-1","aws_access_key_id":"testkey","aws_secret_access_key":"testsecret"}' "$1"
 }
 
+# s3_at URL: an S3 store that was started there, with its bucket.
+s3_at() {
+    prepare s3 "$1"
+    s3_environment "$1"
+    the_store s3://lancegate/run "$(s3_options "$1")"
+}
+
 a_port() {
     local ports
     read -ra ports <<<"$(free_ports)"
@@ -80,9 +84,7 @@ start_moto() {
     url="http://127.0.0.1:$(a_port)"
     "$STORES_VENV/bin/moto_server" -H 127.0.0.1 -p "${url##*:}" >"$DATA/moto.log" 2>&1 &
     STORE_PID=$!
-    prepare s3 "$url"
-    s3_environment "$url"
-    the_store s3://lancegate/run "$(s3_options "$url")"
+    s3_at "$url"
 }
 
 # The same, with versions committed by DynamoDB.
@@ -134,9 +136,21 @@ JSON
         -volume.max=50 -master.volumeSizeLimitMB=64 -s3 -s3.port="${ports[3]}" \
         -s3.config="$DATA/weed.json" >"$DATA/weed.log" 2>&1 &
     STORE_PID=$!
-    prepare s3 "$url"
-    s3_environment "$url"
-    the_store s3://lancegate/run "$(s3_options "$url")"
+    s3_at "$url"
+}
+
+# MinIO, on one folder.
+start_minio() {
+    local url
+    need_minio
+    need_moto
+    url="http://127.0.0.1:$(a_port)"
+    rm -rf "$DATA/minio"
+    mkdir -p "$DATA/minio"
+    MINIO_ROOT_USER=testkey MINIO_ROOT_PASSWORD=testsecret MINIO_BROWSER=off MINIO_UPDATE=off \
+        "$GO_BIN/minio" --quiet server --address "${url#http://}" "$DATA/minio" >"$DATA/minio.log" 2>&1 &
+    STORE_PID=$!
+    s3_at "$url"
 }
 
 # Azurite: Microsoft's emulator of Azure Blob Storage.
@@ -149,9 +163,12 @@ start_azurite() {
         --skipApiVersionCheck --blobHost 127.0.0.1 --blobPort "$port" >"$DATA/azurite.log" 2>&1 &
     STORE_PID=$!
     prepare azure "http://127.0.0.1:$port"
-    export AZURITE_BLOB_STORAGE_URL="http://127.0.0.1:$port" AZURE_STORAGE_USE_EMULATOR=true \
-        AZURE_STORAGE_ACCOUNT_NAME=devstoreaccount1
-    the_store az://lancegate/run '{"azure_storage_use_emulator":"true","azure_storage_account_name":"devstoreaccount1"}'
+    export AZURE_STORAGE_ENDPOINT="http://127.0.0.1:$port/devstoreaccount1" AZURE_ALLOW_HTTP=true \
+        AZURE_STORAGE_ACCOUNT_NAME=devstoreaccount1 AZURE_STORAGE_ACCOUNT_KEY="$AZURITE_KEY"
+    the_store az://lancegate/run "$(
+        printf '{"azure_storage_endpoint":"%s","allow_http":"true","azure_storage_account_name":"devstoreaccount1","azure_storage_account_key":"%s"}' \
+            "$AZURE_STORAGE_ENDPOINT" "$AZURITE_KEY"
+    )"
 }
 
 # A Google Cloud Storage: tests/external/gcs. It takes any token; without one
@@ -181,9 +198,7 @@ start_s3s() {
     mkdir -p "$DATA/s3s"
     "$S3S" "${url##*:}" "$DATA/s3s" >"$DATA/s3s.log" 2>&1 &
     STORE_PID=$!
-    prepare s3 "$url"
-    s3_environment "$url"
-    the_store s3://lancegate/run "$(s3_options "$url")"
+    s3_at "$url"
 }
 
 stop_store() {

@@ -20,15 +20,15 @@ need_go_tool() {
     echo "$module" >"$GO_BIN/.$name"
 }
 
-# need_go_program NAME MODULE@VERSION: the same, under a name of our own. By a module
-# that requires this version: `go install` would ask for all versions as well.
+# need_go_program NAME MODULE@VERSION [PACKAGE]: the same, under a name of our own. By a
+# module that requires this version: `go install` would ask for all versions as well.
 need_go_program() {
-    local name="$1" module="$2" folder
+    local name="$1" module="$2" package="${3:-${2%@*}}" folder
     [ "$(cat "$GO_BIN/.$name" 2>/dev/null)" = "$module" ] && [ -x "$GO_BIN/$name" ] && return 0
     say "building $name from its Go module"
     folder="$(mktemp -d)"
     (cd "$folder" && go mod init tool && go mod edit -require="$module" &&
-        go build -mod=mod -o "$GO_BIN/$name" "${module%@*}") || die "building $module failed"
+        go build -mod=mod -o "$GO_BIN/$name" "$package") || die "building $package of $module failed"
     rm -rf "$folder"
     echo "$module" >"$GO_BIN/.$name"
 }

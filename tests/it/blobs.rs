@@ -95,7 +95,7 @@ fn rows(first: i64, blobs: &[Blob]) -> RecordBatch {
 }
 
 fn table_of(place: &Path) -> String {
-    format!("{}/t.lance", url(place))
+    url(&place.join("t.lance"))
 }
 
 /// Writes these rows as a new table `t`, or as more of one.

@@ -16,6 +16,7 @@ use self::{
     cluster::{Broken, Cluster},
     history::{Outcome, violations},
 };
+use crate::place::looks;
 
 /// Operations of one run. The long run of 100,000 is the same test with this
 /// variable set.
@@ -103,7 +104,7 @@ async fn every_answer_is_one_that_a_single_table_could_give() {
 /// Whether what is broken shows as one of these violations. When it strikes is
 /// a matter of the machine's pace, so a few runs may be needed.
 async fn is_found(broken: Broken, words: &[&str]) -> bool {
-    for _run in 0..5 {
+    for _run in 0..looks(5) {
         let found = run(broken, 500).await;
         if found.iter().any(|v| words.iter().any(|w| v.contains(w))) {
             return true;

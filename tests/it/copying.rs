@@ -21,7 +21,7 @@ fn tag(name: &str, version: u64) -> Option<Tag> {
 
 /// The tags that somebody who opens the replica's folder finds.
 async fn tags_of(folder: &Path) -> Vec<(String, u64)> {
-    let table = Dataset::open(&format!("{}/t.lance", url(folder))).await;
+    let table = Dataset::open(&url(&folder.join("t.lance"))).await;
     let Ok(table) = table else { return Vec::new() };
     let Ok(tags) = table.tags().list().await else {
         return Vec::new();
@@ -94,7 +94,7 @@ async fn tags_follow_with_the_versions_that_they_name() {
     until_tags(&replica, &[("old", 1)]).await;
     // Somebody else's tag is seen without an announcement.
     let primary = server.folder.path().join("primary");
-    let direct = Dataset::open(&format!("{}/t.lance", url(&primary))).await;
+    let direct = Dataset::open(&url(&primary.join("t.lance"))).await;
     direct.unwrap().tags().create("theirs", 3).await.unwrap();
     until_tags(&replica, &[("old", 1), ("theirs", 3)]).await;
 }
@@ -119,8 +119,9 @@ pub async fn refusal(server: &mut TestServer, table: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_that_their_versions_do_not_describe_are_refused() {
     let folder = TempDir::new().unwrap();
-    let primary = url(&folder.path().join("primary"));
-    let direct = lancedb::connect(&primary).execute().await.unwrap();
+    let primary = folder.path().join("primary");
+    let table = |name: &str| url(&primary.join(format!("{name}.lance")));
+    let direct = lancedb::connect(&url(&primary)).execute().await.unwrap();
     for name in ["origin", "branched"] {
         direct
             .create_table(name, small(0, 5))
@@ -128,16 +129,12 @@ async fn tables_that_their_versions_do_not_describe_are_refused() {
             .await
             .unwrap();
     }
-    let mut origin = Dataset::open(&format!("{primary}/origin.lance"))
-        .await
-        .unwrap();
+    let mut origin = Dataset::open(&table("origin")).await.unwrap();
     origin
-        .shallow_clone(&format!("{primary}/shallow.lance"), 1, None)
+        .shallow_clone(&table("shallow"), 1, None)
         .await
         .unwrap();
-    let mut branched = Dataset::open(&format!("{primary}/branched.lance"))
-        .await
-        .unwrap();
+    let mut branched = Dataset::open(&table("branched")).await.unwrap();
     branched.create_branch("side", 1, None).await.unwrap();
 
     let config = settings(folder.path(), 1);

@@ -206,7 +206,7 @@ async fn settled(channel: &Channel) {
 }
 
 async fn open(folder: &Path) -> lance::Result<Dataset> {
-    Dataset::open(&format!("{}/t.lance", url(folder))).await
+    Dataset::open(&url(&folder.join("t.lance"))).await
 }
 
 /// The ids of the newest version, ascending.

@@ -52,7 +52,13 @@ pub fn pause(locally: Duration) -> Duration {
 
 /// A place as LanceDB takes it.
 pub fn uri(path: &Path) -> String {
-    uri_at(store().as_deref(), path)
+    let is_copy = path
+        .iter()
+        .any(|part| part.to_string_lossy().starts_with("replica"));
+    match store() {
+        Some(store) if is_copy => uri_at(Some(&of_a_copy(&store)), path),
+        store => uri_at(store.as_deref(), path),
+    }
 }
 
 /// Whether a place is one that nothing is at: that of a process without data.

@@ -171,6 +171,35 @@ async fn what_is_wrong_with_a_store_is_said_with_what_to_do() {
     );
 }
 
+/// A key that may do all but one thing.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a store: tests/external/checks/stores.sh has one"]
+async fn of_a_key_that_may_not_do_all_it_says_what_it_may_not() {
+    let folder = TempDir::new().unwrap();
+    let fine = ["list", "write", "read"];
+    for action in ["list", "write", "read", "delete"] {
+        let proxy = Proxy::start(&endpoint(), Faults::denying(action)).await;
+        let mut denied = through(&proxy, folder.path());
+        denied.retain(|(key, _)| !key.ends_with("NAME"));
+        let ended = check(&denied).await;
+        if action == "list" {
+            // LanceDB lists to open it.
+            says(
+                &ended,
+                &["cannot be opened: the credentials are not allowed"],
+            );
+            continue;
+        }
+        let told = format!("cannot {action}: the credentials are not allowed");
+        says(&ended, &[&told, "to list, read, write and delete"]);
+        // What comes before it is fine, and is said to be.
+        for before in fine.iter().take_while(|before| **before != action) {
+            let text = format!("  can {before}\n");
+            assert!(ended.out.contains(&text), "{action}: {}", ended.out);
+        }
+    }
+}
+
 /// Opening takes one request after the other, and longer than a probe may.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a store: tests/external/checks/stores.sh has one"]

@@ -45,8 +45,8 @@ async fn a_primary_pruned_under_the_copier_is_copied_all_the_same() {
     let held = server.table.optimize_table(optimize).await.unwrap();
     assert_eq!(held.into_inner().versions_removed, 0, "a replica holds all");
     // Somebody else does it, who knows nothing of replicas.
-    let primary = url(&server.folder.path().join("primary"));
-    let table = Dataset::open(&format!("{primary}/t.lance")).await.unwrap();
+    let table = url(&server.folder.path().join("primary/t.lance"));
+    let table = Dataset::open(&table).await.unwrap();
     let now = chrono::TimeDelta::zero();
     let pruned = table.cleanup_old_versions(now, None, None).await.unwrap();
     // Compaction is a commit or two as well.

@@ -198,7 +198,7 @@ fn create_tag(name: &str, version: u64) -> CreateTagRequest {
 }
 
 async fn open(place: &Path) -> Dataset {
-    let uri = format!("{}/t.lance", url(place));
+    let uri = url(&place.join("t.lance"));
     Dataset::open(&uri).await.unwrap()
 }
 
@@ -383,7 +383,7 @@ async fn readers_notice_nothing() {
         reads += reader.await.expect("no read failed");
     }
     println!("{reads} reads while 28 versions went");
-    assert!(reads > 100, "{reads}");
+    assert!(reads > 100 / looks(1), "{reads}");
 }
 
 /// Killed in the middle, the next process finishes it: every version that is there

@@ -9,7 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 source "$ROOT/tests/external/stores.sh"
 
 CORE=(round_trip:: writes:: replication:: retention:: crossing:: two_routers:: probing::)
-ALL_STORES="moto moto_dynamodb azurite gcs seaweedfs"
+ALL_STORES="moto moto_dynamodb minio azurite gcs seaweedfs"
 
 IT="${LANCEGATE_IT_BIN:-$(cargo test --quiet --test it --no-run --message-format=json |
     jq -r 'select(.executable? and .target.name == "it") | .executable')}"
@@ -26,6 +26,9 @@ while IFS=$'\t' read -r name reason; do
     skipped+=(--skip "$name")
 done <"$ROOT/tests/external/stores/local_only.txt"
 
+# What failed: what comes after it is run all the same.
+failures=()
+
 # run STORE NAME FILTER...: the tests of these names.
 run() {
     local store="$1" what="$2" began=$SECONDS status=0
@@ -37,10 +40,11 @@ run() {
     # What the tests have measured.
     grep -hE 'inserts of|amplification|attempts to insert|first search' "$DATA/$store-$what" | sed "s/^/$store: /" || true
     if [ "$status" -ne 0 ]; then
-        tail -n 200 "$DATA/$store-$what" >&2
-        fail "$store: $what"
+        tail -n 400 "$DATA/$store-$what" >&2
+        failures+=("$store: $what")
+    elif ! grep -qE '^test result: ok\. [1-9]' "$DATA/$store-$what"; then
+        failures+=("$store: $what ran no test")
     fi
-    grep -qE '^test result: ok\. [1-9]' "$DATA/$store-$what" || fail "$store: $what ran no test"
 }
 
 # All tests, some modules at a time, each time with an empty store: most of them look
@@ -61,18 +65,17 @@ for store in ${ONLY_STORES:-$ALL_STORES}; do
     else
         run "$store" core "${CORE[@]}"
     fi
+    # An empty one: some list all that they have for each request.
+    stop_store
+    "start_$store"
+    faults=(faulty:: disk_cache:: probing::of_a_key)
     case "$store" in
-    moto | gcs | seaweedfs)
-        # An empty one: some list all that they have for each request.
-        stop_store
-        "start_$store"
-        faults=(faulty:: disk_cache::)
-        # A proxy takes conditions out of requests, and this store finds that their
-        # signatures are of others.
-        [ "$store" = seaweedfs ] || faults+=(probing::)
-        run "$store" faults --ignored "${faults[@]}" --nocapture
-        ;;
+    # A proxy takes conditions out of requests, and these find that their signatures are
+    # of others; with DynamoDB there are none.
+    moto_dynamodb | minio | seaweedfs) ;;
+    *) faults+=(probing::) ;;
     esac
+    run "$store" faults --ignored "${faults[@]}" --nocapture
     stop_store
 done
 
@@ -94,3 +97,6 @@ across moto azurite
 across moto gcs
 across gcs azurite
 across moto seaweedfs
+across minio azurite
+
+[ "${#failures[@]}" -eq 0 ] || fail "${failures[*]}"

@@ -28,6 +28,7 @@ import (
 )
 
 type front struct {
+	address string
 	storage *fakestorage.Server
 	behind  http.Handler
 	// Those of the arguments: none is made later.
@@ -54,6 +55,7 @@ func main() {
 		buckets[bucket] = true
 	}
 	server := &front{
+		address: address,
 		storage: storage,
 		behind:  storage.HTTPHandler(),
 		buckets: buckets,
@@ -63,6 +65,8 @@ func main() {
 }
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// It looks for objects under its own name only, and there may be a proxy before it.
+	r.Host = f.address
 	bucket, object, isObject := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
 	if bucket == "storage" || bucket == "upload" || strings.HasPrefix(bucket, "_") {
 		f.behind.ServeHTTP(w, r)

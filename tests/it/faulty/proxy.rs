@@ -40,6 +40,8 @@ pub struct Faults {
     latency: Duration,
     /// Headers of these names do not get to the store.
     stripped: &'static [&'static str],
+    /// What these credentials may not do: `list`, `read`, `write` or `delete`.
+    denied: &'static str,
 }
 
 impl Faults {
@@ -55,6 +57,7 @@ impl Faults {
             doubted: 0,
             latency: Duration::ZERO,
             stripped: &[],
+            denied: "",
         }
     }
 
@@ -103,6 +106,14 @@ impl Faults {
     pub fn without_conditions() -> Self {
         Self {
             stripped: &["if-none-match", "x-goog-if-generation-match"],
+            ..Self::none()
+        }
+    }
+
+    /// Credentials that may do all but this.
+    pub fn denying(action: &'static str) -> Self {
+        Self {
+            denied: action,
             ..Self::none()
         }
     }
@@ -243,6 +254,9 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     let conditions = ["if-none-match: *", "x-goog-if-generation-match: 0"];
     let is_conditional = lower.starts_with("put ") && conditions.iter().any(|c| lower.contains(c));
     let number = shared.requests.fetch_add(1, Ordering::Relaxed);
+    if action(&lower) == shared.faults.denied {
+        return client.write_all(&refusal(403, "AccessDenied")).await;
+    }
     let mut fault = shared.faults.fault(number, is_conditional);
     if let Fault::Answer(status, code) = fault {
         shared.count(fault);
@@ -273,6 +287,19 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
 impl Shared {
     fn count(&self, fault: Fault) {
         *self.met.lock().unwrap().entry(fault.name()).or_default() += 1;
+    }
+}
+
+/// What a request asks for, in S3's XML and in Azure's.
+fn action(head: &str) -> &'static str {
+    let mut words = head.split(' ');
+    let (method, target) = (words.next().unwrap(), words.next().unwrap_or_default());
+    match method {
+        "get" if target.contains("list-type=") || target.contains("comp=list") => "list",
+        "get" | "head" => "read",
+        "delete" => "delete",
+        "post" if target.contains("delete") || target.contains("comp=batch") => "delete",
+        _ => "write",
     }
 }
 
