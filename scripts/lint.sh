@@ -25,8 +25,21 @@ cargo_deny() {
 }
 
 lint_deny() {
-    # Duplicate versions are warnings, a page of them: shown by running it by hand.
     cargo_deny licenses bans sources
+    duplicates
+}
+
+# Crates that the binary has in several versions. Dependencies of ours want them, and
+# none is ours to join; one more is to be seen before it lands.
+MOST_DUPLICATES=40
+
+duplicates() {
+    local found
+    found="$(cargo tree --locked --duplicates --depth 0 --edges normal --prefix none \
+        --target x86_64-unknown-linux-gnu | awk 'NF { print $1, $2 }' | sort -u | awk '{ print $1 }' | uniq -d)"
+    say "$(wc -l <<<"$found") crates in several versions: $(tr '\n' ' ' <<<"$found")"
+    [ "$(wc -l <<<"$found")" -le "$MOST_DUPLICATES" ] ||
+        die "more than $MOST_DUPLICATES crates are there in several versions (cargo tree --duplicates): join them, or raise the number in scripts/lint.sh with the reason"
 }
 
 # Apart, because what is known of a crate changes without a change of ours, and
