@@ -38,7 +38,8 @@ async fn a_message_is_as_large_as_it_is_when_it_is_unpacked() {
     explode(&channel, BOMB).await;
     let grown = besieged.peak_memory().saturating_sub(memory);
     println!("two bombs of {BOMB} bytes: {grown} bytes more");
-    assert!(grown < BOMB as u64 / 2, "{grown} bytes more");
+    // Whoever unpacks all of one before it looks has that much more at least.
+    assert!(grown < BOMB as u64, "{grown} bytes more");
     besieged.relieved("decompression bombs").await;
 }
 
