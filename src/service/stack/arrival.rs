@@ -17,26 +17,22 @@ use futures::{future::BoxFuture, poll};
 use http::{Request, Response};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use self::{paced::Paced, waiting::Waiting};
-use super::{AnswerHold, body::GrpcBody, peer, stays_open, streams_in};
+use super::{AnswerHold, body::GrpcBody, limit::refused, peer, stays_open, streams_in};
 use crate::{
-    admission::{Client, Why},
+    admission::{Client, Refusal, Why},
     config::{Live, failpoint},
     domain::Error,
-    telemetry::metrics,
     wire::status::status,
 };
 
 /// Bytes of a message that are waited for. All who may wait ([`waiting`]) hold a gigabyte
 /// with it at most, and as much again in what HTTP/2 lets them send on.
 const FIRST: usize = 256 << 10;
-
-/// What is told where too many wait.
-pub(super) const NOT_COME: &str = "too many requests are open whose messages have not come";
 
 #[derive(Clone)]
 pub(super) struct ArrivalLayer {
@@ -161,12 +157,11 @@ async fn arrived(
         return first;
     }
     let Some(_place) = waiting.enter(client) else {
-        metrics::request_shed(Why::Arriving.as_str());
-        return Err(status(&Error::Shed {
-            cause: Why::Arriving.as_str(),
-            message: NOT_COME,
+        let refusal = Refusal {
+            why: Why::Arriving,
             retry_after: AnswerHold::RETRY,
-        }));
+        };
+        return Err(refused(refusal, None, Instant::now()));
     };
     match timeout(patience, first).await {
         Ok(first) => first,

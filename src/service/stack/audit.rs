@@ -19,7 +19,7 @@ use tracing::{Instrument, Span};
 
 use self::trail::{Request as Asked, Trail};
 use super::{
-    RequestFacts,
+    IMPORT, RequestFacts,
     body::{Ending, GrpcBody, Observed},
     is_health,
 };
@@ -32,9 +32,6 @@ use crate::{
     },
     wire::status::{code, status},
 };
-
-/// The one method whose request is a stream.
-const IMPORT: &str = "/lancegate.v1.WriteService/Import";
 
 /// When whoever may do nothing that is not audited may come back.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(5);

@@ -25,7 +25,6 @@ use self::{
 };
 use super::{
     AnswerHold, Deadline, RequestFacts,
-    arrival::NOT_COME,
     body::{Ending, GrpcBody, Observed, code_of},
     stays_open, streams_out,
 };
@@ -103,10 +102,7 @@ where
             let kind = wanted.ask.lane.kind();
             let mut permit = match enter(&door, wanted, request.extensions_mut()).await {
                 Ok(permit) => permit,
-                Err(refusal) => {
-                    metrics::request_shed(refusal.why.as_str());
-                    return Ok(refused(refusal, deadline, began).into_http());
-                }
+                Err(refusal) => return Ok(refused(refusal, deadline, began).into_http()),
             };
             // A read ends with its answer.
             let gone = (kind != Kind::Read).then(CancellationToken::new);
@@ -178,8 +174,9 @@ impl Wanted {
     }
 }
 
-/// What a client that may not begin is told.
-fn refused(refusal: Refusal, deadline: Option<Instant>, began: Instant) -> Status {
+/// Counts a request that may not begin: what its client is told.
+pub(super) fn refused(refusal: Refusal, deadline: Option<Instant>, began: Instant) -> Status {
+    metrics::request_shed(refusal.why.as_str());
     let message = match refusal.why {
         Why::Deadline => {
             let total = deadline.map_or_else(Default::default, |d| d.duration_since(began));
@@ -189,8 +186,7 @@ fn refused(refusal: Refusal, deadline: Option<Instant>, began: Instant) -> Statu
         Why::TooLong => "a request would have to wait for too long",
         Why::Waited => "the request has waited for as long as it may",
         Why::AnswerBytes => AnswerHold::FULL,
-        // By the layer before this one.
-        Why::Arriving => NOT_COME,
+        Why::Arriving => "too many requests are open whose messages have not come",
     };
     status(&Error::Shed {
         cause: refusal.why.as_str(),

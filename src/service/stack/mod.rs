@@ -19,7 +19,7 @@ mod room;
 mod translate;
 mod unread;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Extensions, Request};
 use tonic::transport::server::TcpConnectInfo;
@@ -167,6 +167,16 @@ fn streams_in(path: &str) -> bool {
 /// Whether the answer of a method goes in parts, each when its client wants it.
 fn streams_out(path: &str) -> bool {
     path == SEARCH_STREAM || path.starts_with("/grpc.reflection.")
+}
+
+/// Bytes a second that a message has to come with, and an answer be read with, where no
+/// stream of its client's says otherwise: a megabit a second. The 64 MiB of the largest
+/// message take less than the longest deadline with it.
+const PACE: u64 = 128 << 10;
+
+/// What so many bytes may take.
+fn time_for(bytes: usize) -> Duration {
+    Duration::from_millis(bytes as u64 * 1_000 / PACE)
 }
 
 const IMPORT: &str = "/lancegate.v1.WriteService/Import";

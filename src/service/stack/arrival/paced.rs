@@ -12,12 +12,7 @@ use http_body::{Body as HttpBody, Frame};
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::{Status, body::Body};
 
-use super::late;
-
-/// Bytes a second that a message has to come with, taken over all that has come.
-/// A megabit a second; the 64 MiB of the largest message take less than the longest
-/// deadline with it.
-const PACE: u64 = 128 << 10;
+use super::{super::time_for, late};
 
 /// A body of which the first frames are there.
 pub(super) struct Paced {
@@ -59,9 +54,8 @@ impl Paced {
         let (Some(due), Some(patience)) = (&mut self.due, self.patience) else {
             return;
         };
-        let earned = Duration::from_millis(bytes as u64 * 1_000 / PACE);
         // What came fast does not allow for a longer pause.
-        let until = (due.deadline() + earned).min(Instant::now() + patience);
+        let until = (due.deadline() + time_for(bytes)).min(Instant::now() + patience);
         due.as_mut().reset(until);
     }
 
@@ -109,7 +103,7 @@ mod tests {
     use futures::{StreamExt, stream};
     use http_body_util::{BodyExt, StreamBody};
 
-    use super::*;
+    use super::{super::super::PACE, *};
 
     /// Parts of so many bytes, each after such a time.
     fn parts(bytes: usize, pause: Duration, count: usize) -> Body {

@@ -13,16 +13,15 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
-use super::super::body::{GrpcBody, trailers};
+use super::super::{
+    body::{GrpcBody, trailers},
+    time_for,
+};
 use crate::{domain::Error, wire::status::status};
 
 /// Bytes of an answer that are handed on at a time. What was handed on stays in memory
 /// until its client reads it, and nobody can take it back.
 const CHUNK: usize = 64 << 10;
-
-/// Bytes a second by which the time grows that a client has to read what it was sent: a
-/// megabit a second.
-const PACE: u64 = 128 << 10;
 
 /// A body whose client has to read it.
 ///
@@ -138,10 +137,7 @@ impl<B: GrpcBody + Unpin + Send + 'static> Body for ReadBody<B> {
             Poll::Ready(Some(Ok(frame))) => frame.data_ref().map(Bytes::len),
             _ => None,
         };
-        work.until = sent.map(|bytes| {
-            let to_read = Duration::from_millis(bytes as u64 * 1_000 / PACE);
-            Instant::now() + patience + to_read
-        });
+        work.until = sent.map(|bytes| Instant::now() + patience + time_for(bytes));
         drop(work);
         if sent.is_some() && this.timer.is_none() {
             let watch = watch(Arc::clone(&this.work), patience);
