@@ -13,7 +13,7 @@ use tonic::{
 
 use super::{
     besieged::{Besieged, from},
-    frames::{DATA, END_HEADERS, FRAME_SIZE_ERROR, HEADERS, call, connect, frame},
+    frames::{DATA, END_HEADERS, FRAME_SIZE_ERROR, HEADERS, call, connect, frame, request},
 };
 use crate::server::reason;
 
@@ -76,10 +76,7 @@ async fn lengths_are_not_believed() {
         let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
         tokio::spawn(connection);
         for _ in 0..20 {
-            let request = http::Request::post("http://localhost/lancegate.v1.WriteService/Insert")
-                .header("content-type", "application/grpc")
-                .body(())
-                .unwrap();
+            let request = request("/lancegate.v1.WriteService/Insert");
             let (answer, mut body) = client.send_request(request, false).unwrap();
             let head = vec![0, 0xff, 0xff, 0xff, 0xff];
             body.send_data(head.into(), false).unwrap();

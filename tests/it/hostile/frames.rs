@@ -52,6 +52,14 @@ pub fn call(path: &str) -> Vec<u8> {
     block
 }
 
+/// The head of a call, for what sends it with h2.
+pub fn request(path: &str) -> http::Request<()> {
+    http::Request::post(format!("http://localhost{path}"))
+        .header("content-type", "application/grpc")
+        .body(())
+        .unwrap()
+}
+
 /// One header, with a name and a value of its own.
 pub fn header(name: &str, value: &str) -> Vec<u8> {
     let mut bytes = vec![0x00];

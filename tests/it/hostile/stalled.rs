@@ -8,7 +8,10 @@ use lancegate::proto::v1::{table_service_client::TableServiceClient, *};
 use prost::Message;
 use tokio::time::timeout;
 
-use super::besieged::{Besieged, from};
+use super::{
+    besieged::{Besieged, from},
+    frames::request,
+};
 use crate::{
     data::{ipc, small},
     process::until_some,
@@ -50,10 +53,7 @@ async fn ask(besieged: &Besieged, sent: &[u8]) -> Vec<(ResponseFuture, SendStrea
         tokio::spawn(connection);
         for _ in 0..REQUESTS {
             let mut client = client.clone().ready().await.unwrap();
-            let request = http::Request::post("http://localhost/lancegate.v1.SearchService/Count")
-                .header("content-type", "application/grpc")
-                .body(())
-                .unwrap();
+            let request = request("/lancegate.v1.SearchService/Count");
             let (answer, mut body) = client.send_request(request, false).unwrap();
             if !sent.is_empty() {
                 body.send_data(sent.to_vec().into(), false).unwrap();
@@ -132,10 +132,7 @@ async fn answers_that_nobody_reads_take_no_place() {
         tokio::spawn(connection);
         for _ in 0..REQUESTS / 4 {
             let mut client = client.clone().ready().await.unwrap();
-            let request = http::Request::post("http://localhost/lancegate.v1.SearchService/Scan")
-                .header("content-type", "application/grpc")
-                .body(())
-                .unwrap();
+            let request = request("/lancegate.v1.SearchService/Scan");
             let (answer, mut body) = client.send_request(request, false).unwrap();
             body.send_data(scan.clone().into(), true).unwrap();
             unread.push(answer);
