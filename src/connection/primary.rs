@@ -1,11 +1,7 @@
 //! The primary: the only connection that is written to.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -17,10 +13,14 @@ mod look;
 mod once;
 mod prune;
 mod requests;
+mod tables;
 
 pub use prune::{Pruned, Unwanted};
 
-use self::requests::Requests;
+use self::{
+    requests::Requests,
+    tables::{Table, Tables},
+};
 use super::{Caller, Connection, history::History};
 use crate::{
     config::Writes,
@@ -31,7 +31,7 @@ use crate::{
 /// The primary connection and the newest version of each of its tables.
 pub struct Primary {
     connection: Arc<Connection>,
-    tables: Mutex<HashMap<TableName, Arc<Table>>>,
+    tables: Mutex<Tables>,
     /// Replicas that hold the versions which they have not passed.
     holders: Vec<Arc<Connection>>,
     /// For how long writes can be repeated.
@@ -48,22 +48,6 @@ pub enum Lane {
     /// It does not: it takes long, or its client sets the pace, and Lance can
     /// order it with other writes by itself.
     Beside,
-}
-
-/// One table of the primary. The lane is held by one write at a time, so that
-/// concurrent upserts of the same new keys do not each insert them. It knows the
-/// request ids of the writes that were done.
-struct Table {
-    lane: Arc<tokio::sync::Mutex<Requests>>,
-    head: Mutex<Option<Head>>,
-    history: Mutex<History>,
-    /// Held by one look at the location at a time: those who wait for it learn
-    /// what it found.
-    look: tokio::sync::Mutex<()>,
-    /// Held while old versions are deleted.
-    pruning: Arc<tokio::sync::Mutex<()>>,
-    /// Counts writes through this server and seen commits of others.
-    announced: AtomicU64,
 }
 
 /// What is remembered of one table.
@@ -113,35 +97,6 @@ impl Primary {
     /// Wakes at every change of the catalog.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
-    }
-
-    fn table(&self, name: &TableName) -> Arc<Table> {
-        let mut tables = lock(&self.tables);
-        let table = tables.entry(name.clone()).or_insert_with(|| {
-            Arc::new(Table {
-                lane: Arc::default(),
-                head: Mutex::default(),
-                history: Mutex::default(),
-                look: tokio::sync::Mutex::default(),
-                pruning: Arc::default(),
-                announced: AtomicU64::new(0),
-            })
-        });
-        Arc::clone(table)
-    }
-
-    /// The handle on the newest known version of a table.
-    pub async fn head(&self, name: &TableName) -> Result<Head> {
-        // Unknown names leave nothing behind: they cost no memory.
-        if let Some(table) = lock(&self.tables).get(name)
-            && let Some(head) = lock(&table.head).clone()
-        {
-            return Ok(head);
-        }
-        let handle = self.connection.store()?.open_marked(name).await?;
-        let head = Head(handle);
-        *lock(&self.table(name).head) = Some(head.clone());
-        Ok(head)
     }
 
     /// The newest known version of a table.
@@ -216,22 +171,20 @@ impl Primary {
     /// How often something of a table was written or seen: what has no version of
     /// its own, such as a tag, is looked at again when this grew.
     pub fn announced(&self, name: &TableName) -> u64 {
-        let tables = lock(&self.tables);
-        tables
-            .get(name)
-            .map_or(0, |table| table.announced.load(Ordering::Relaxed))
+        let table = lock(&self.tables).get(name);
+        table.map_or(0, |table| table.announced.load(Ordering::Relaxed))
     }
 
     /// For how long the primary has been ahead of this version of a table.
     pub fn ahead_for(&self, name: &TableName, version: u64) -> Option<Duration> {
-        let table = Arc::clone(lock(&self.tables).get(name)?);
+        let table = lock(&self.tables).get(name)?;
         let history = lock(&table.history);
         history.behind_for(version, SystemTime::now())
     }
 
     /// What is remembered of a table.
     pub fn past(&self, name: &TableName) -> Option<Past> {
-        lock(&self.tables).get(name).map(Arc::clone).map(Past)
+        lock(&self.tables).get(name).map(Past)
     }
 
     /// How far a position of a table is behind the newest known one. An earlier
@@ -267,7 +220,7 @@ impl Primary {
                 Ok(handle) => handle,
                 Err(e) => {
                     // A name that was refused leaves nothing behind.
-                    lock(&primary.tables).retain(|n, t| *n != name || lock(&t.head).is_some());
+                    lock(&primary.tables).forget_unopened(&name);
                     return Err(e);
                 }
             };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Primary, Requests, Table, lock};
+use super::{Primary, Requests, lock, tables::Table};
 use crate::{
     config::failpoint,
     domain::{Result, TableName},
@@ -83,7 +83,7 @@ impl Primary {
     /// somebody waited for it, and another one may be there.
     fn is_known(&self, name: &TableName, table: &Arc<Table>) -> bool {
         let tables = lock(&self.tables);
-        let known = tables.get(name).is_some_and(|now| Arc::ptr_eq(now, table));
+        let known = tables.get(name).is_some_and(|now| Arc::ptr_eq(&now, table));
         known || failpoint::breaks("lane:of-the-dead")
     }
 }
@@ -177,6 +177,37 @@ mod tests {
             drop(next);
             drop(writer.await.unwrap());
             dropper.await;
+        }
+    }
+
+    /// Opening takes several steps, after each of which the table goes once.
+    #[tokio::test]
+    async fn nobody_keeps_a_table_that_went_while_it_was_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let primary = primary(&folder).await;
+        let name = TableName::parse("t").unwrap();
+        let store = primary.connection.store().unwrap();
+        for steps in 1.. {
+            create(&primary, &name).await;
+            let mut opening = pin!(primary.head(&name));
+            let mut is_open = false;
+            for _ in 0..steps {
+                is_open = poll!(&mut opening).is_ready();
+                if is_open {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if is_open {
+                assert!(steps > 3, "opened in {steps} steps");
+                break;
+            }
+            store.drop_table(&name).await.unwrap();
+            lock(&primary.tables).remove(&name);
+            let refused = opening.await.err();
+            let is_gone = matches!(refused, Some(Error::NotFound { .. }));
+            assert!(is_gone, "after {steps} steps: {refused:?}");
+            assert!(lock(&primary.tables).get(&name).is_none());
         }
     }
 }
