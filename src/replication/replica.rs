@@ -325,9 +325,13 @@ impl Replica {
             return Ok(());
         }
         let source = self.primary.connection().store()?;
-        let still_there: HashSet<TableName> = source.table_names().await?.into_iter().collect();
+        let listed: HashSet<TableName> = source.table_names().await?.into_iter().collect();
         self.primary.connection().probe().await?;
-        for table in gone.difference(&still_there) {
+        for table in &gone {
+            // Some stores list a folder for a while after its last file has gone.
+            if listed.contains(table) && !source.objects().published(table).await?.is_empty() {
+                continue;
+            }
             self.dropper
                 .drop_table(&self.connection, &target, table)
                 .await?;

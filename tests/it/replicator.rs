@@ -223,7 +223,8 @@ async fn once_brings_every_replica_up_to_date_and_ends() {
     let folder = server.folder;
     let gone = run(command(folder.path(), 2, &["replicate", "--once"])).await;
     assert_eq!(gone.code, Some(0), "{gone:?}");
-    assert!(!place::exists(&folder.path().join("replica-2/u.lance")));
+    let left = folder.path().join("replica-2/u.lance");
+    assert!(!place::exists(&left), "{:?}", place::files(&left));
 }
 
 #[tokio::test(flavor = "multi_thread")]
