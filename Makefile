@@ -21,7 +21,7 @@ test-external: ## Run real clients and tools (Python, Go, grpcurl, promtool, ...
 
 test-stores: ## Run the tests against real object stores (half an hour; ONLY_STORES=moto: one, STORES_FULL=1: every test)
 	@scripts/setup.sh
-	@tests/external/run.sh stores store_options
+	@tests/external/run.sh stores store_options identities
 
 bench: ## Compare with LanceDB in process and a web app (BENCH=hop, overload, replication, routing, security: others)
 	@scripts/setup.sh

@@ -3,14 +3,14 @@
 
 use std::{error::Error as StdError, io};
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 mod known;
 
 use self::known::ADVICE;
 pub(super) use self::known::SILENT;
 use super::ObjectError;
-use crate::config::Location;
+use crate::config::{Location, read_secret};
 
 /// What went wrong, and what to do about it.
 pub(super) fn of(error: &(dyn StdError + 'static)) -> String {
@@ -89,10 +89,22 @@ fn shortened(text: &str) -> String {
 /// store is known to repeat one, and nobody can promise it for all.
 pub fn redacted(text: &str, location: &Location) -> String {
     let mut text = text.to_owned();
-    for (key, value) in &location.storage_options {
+    let given = location.storage_options.iter();
+    for (key, value) in given
+        .map(|(key, value)| (key, value.clone()))
+        .chain(now(location))
+    {
         let key = key.to_ascii_lowercase();
         let value = value.expose_secret();
-        let may_be_secret = ["key", "secret", "token", "password", "sas", "credential"];
+        let may_be_secret = [
+            "key",
+            "secret",
+            "token",
+            "password",
+            "sas",
+            "credential",
+            "headers.",
+        ];
         if value.len() >= 4 && may_be_secret.iter().any(|word| key.contains(word)) {
             text = text.replace(value, "…");
         }
@@ -101,6 +113,12 @@ pub fn redacted(text: &str, location: &Location) -> String {
         }
     }
     text
+}
+
+/// What the files of options have in them by now.
+fn now(location: &Location) -> impl Iterator<Item = (&String, SecretString)> {
+    let files = location.option_files.iter();
+    files.filter_map(|(key, file)| Some((key, read_secret(file).ok()?)))
 }
 
 /// The password of an address, as it is written there.

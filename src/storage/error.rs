@@ -8,6 +8,7 @@ use lance::Dataset;
 use lance_core::error::CommitStatusUnknownError;
 use lancedb::Table;
 
+use super::step::KEPT;
 use crate::domain::{Error, Resource, Result, TableName};
 
 /// The Lance dataset behind a table handle.
@@ -257,7 +258,10 @@ pub(super) fn from_object_store(error: &object_store::Error) -> Error {
 
 /// The whole chain, for the log: the client gets less.
 fn log_detail(error: &dyn StdError) {
-    tracing::warn!(target: "lancegate::storage", detail = %error, "storage error");
+    let detail = error.to_string();
+    if !detail.contains(KEPT) {
+        tracing::warn!(target: "lancegate::storage", detail, "storage error");
+    }
 }
 
 /// Takes the source locations and paths out of a text of Lance: everything from

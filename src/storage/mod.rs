@@ -4,8 +4,10 @@
 mod advice;
 mod blobs;
 mod cached;
+mod changed;
 mod complete;
 mod distance;
+mod dropped;
 mod error;
 mod evolve;
 mod explain;

@@ -23,6 +23,29 @@ use object_store::path::Path;
 use secrecy::ExposeSecret;
 use url::Url;
 
+#[cfg(feature = "gcs")]
+mod google;
+/// A build that opens no stores of Google's.
+#[cfg(not(feature = "gcs"))]
+mod google {
+    use std::collections::HashMap;
+
+    pub const TOKEN: &str = "";
+
+    #[derive(Default)]
+    pub struct ServiceAccount;
+
+    pub fn names_a_key(_: &HashMap<String, String>) -> bool {
+        false
+    }
+
+    impl ServiceAccount {
+        pub async fn token(&self, _: &HashMap<String, String>) -> Option<String> {
+            None
+        }
+    }
+}
+
 use super::cached::Through;
 use crate::config::{Location, read_secret};
 
@@ -51,6 +74,29 @@ pub(super) fn options(location: &Location) -> HashMap<String, String> {
     options
 }
 
+/// What commits the versions of a location is told: where that is not the store itself,
+/// it has credentials of its own, from the same options.
+pub(super) async fn commits(
+    location: &Location,
+    options: HashMap<String, String>,
+) -> ObjectStoreParams {
+    let params = super::Objects::params(options.clone());
+    let scheme = location.uri.split(':').next().unwrap_or_default();
+    match Files::named_in(options, scheme) {
+        Some(files) => reread(files, &params).await,
+        None => params,
+    }
+}
+
+/// The options with what is in their files now, for whoever asks once.
+pub(super) fn current(options: HashMap<String, String>) -> HashMap<String, String> {
+    match Files::named_in(options.clone(), "") {
+        // The names of the files stay: stores are opened with them.
+        Some(files) => options.into_iter().chain(files.read_files()).collect(),
+        None => options,
+    }
+}
+
 /// A registry that reads files again, and opens stores to be read `through` a cache.
 pub(super) fn registry(through: Option<&Through>) -> ObjectStoreRegistry {
     let registry = ObjectStoreRegistry::default();
@@ -61,6 +107,16 @@ pub(super) fn registry(through: Option<&Through>) -> ObjectStoreRegistry {
         }
     }
     registry
+}
+
+/// The same parameters, with options that are read again.
+async fn reread(files: Files, params: &ObjectStoreParams) -> ObjectStoreParams {
+    let first = files.read().await;
+    let accessor = StorageOptionsAccessor::with_initial_and_provider(first, Arc::new(files));
+    ObjectStoreParams {
+        storage_options_accessor: Some(Arc::new(accessor)),
+        ..params.clone()
+    }
 }
 
 /// Opens stores of one kind.
@@ -88,15 +144,10 @@ impl ObjectStoreProvider for Rereading {
         params: &ObjectStoreParams,
     ) -> lance::Result<ObjectStore> {
         let options = params.storage_options().cloned().unwrap_or_default();
-        let Some(files) = Files::named_in(options) else {
+        let Some(files) = Files::named_in(options, base_path.scheme()) else {
             return self.open(base_path, params).await;
         };
-        let accessor =
-            StorageOptionsAccessor::with_initial_and_provider(files.read(), Arc::new(files));
-        let params = ObjectStoreParams {
-            storage_options_accessor: Some(Arc::new(accessor)),
-            ..params.clone()
-        };
+        let params = reread(files, params).await;
         self.open(base_path, &params).await
     }
 
@@ -118,6 +169,7 @@ struct Files {
     /// Each with the last value that was of use.
     options: Mutex<HashMap<String, String>>,
     files: HashMap<String, PathBuf>,
+    account: Option<google::ServiceAccount>,
 }
 
 impl fmt::Debug for Files {
@@ -129,23 +181,45 @@ impl fmt::Debug for Files {
 }
 
 impl Files {
-    fn named_in(mut options: HashMap<String, String>) -> Option<Self> {
-        let files = options.remove(FILES)?;
-        let files = serde_json::from_str(&files).ok()?;
+    /// Those of the options of a store of this kind; none where nothing is read again.
+    fn named_in(mut options: HashMap<String, String>, scheme: &str) -> Option<Self> {
+        let files = options.remove(FILES);
+        let files: HashMap<_, _> = files
+            .and_then(|files| serde_json::from_str(&files).ok())
+            .unwrap_or_default();
         // Credentials are looked for under their names in lower case.
         let lower = options
             .into_iter()
             .map(|(k, v)| (k.to_ascii_lowercase(), v));
-        Some(Self {
-            options: Mutex::new(lower.collect()),
+        let options: HashMap<_, _> = lower.collect();
+        let has_key = scheme == "gs" && google::names_a_key(&options);
+        let account = has_key.then(google::ServiceAccount::default);
+        (has_key || !files.is_empty()).then(|| Self {
+            options: Mutex::new(options),
             files,
+            account,
         })
     }
 
     /// What counts from now on. A file that cannot be read, or is empty, because it
     /// is being written, leaves its option as it was: the value of the start may have
     /// been revoked long ago.
-    fn read(&self) -> HashMap<String, String> {
+    async fn read(&self) -> HashMap<String, String> {
+        let mut options = self.read_files();
+        if let Some(account) = &self.account
+            && let Some(token) = account.token(&options).await
+        {
+            options.insert(google::TOKEN.into(), token);
+        }
+        let until = SystemTime::now() + FRESH;
+        let until = until.duration_since(SystemTime::UNIX_EPOCH);
+        let until = until.unwrap_or_default().as_millis();
+        options.insert("expires_at_millis".into(), until.to_string());
+        options.insert("refresh_offset_millis".into(), "0".into());
+        options
+    }
+
+    fn read_files(&self) -> HashMap<String, String> {
         let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
         for (key, file) in &self.files {
             match read_secret(file) {
@@ -158,13 +232,7 @@ impl Files {
                 }
             }
         }
-        let mut options = options.clone();
-        let until = SystemTime::now() + FRESH;
-        let until = until.duration_since(SystemTime::UNIX_EPOCH);
-        let until = until.unwrap_or_default().as_millis();
-        options.insert("expires_at_millis".into(), until.to_string());
-        options.insert("refresh_offset_millis".into(), "0".into());
-        options
+        options.clone()
     }
 }
 
@@ -172,7 +240,7 @@ impl Files {
 impl StorageOptionsProvider for Files {
     async fn fetch_storage_options(&self) -> lance::Result<Option<HashMap<String, String>>> {
         // A few bytes, once in `FRESH`.
-        Ok(Some(self.read()))
+        Ok(Some(self.read().await))
     }
 
     fn provider_id(&self) -> String {
@@ -192,12 +260,12 @@ mod tests {
         let file = folder.path().join("secret");
         std::fs::write(&file, "first\n").unwrap();
         let named = serde_json::json!({ "aws_secret_access_key": file }).to_string();
-        let files = Files::named_in(HashMap::from([
+        let options = HashMap::from([
             (FILES.to_owned(), named),
             ("AWS_Region".to_owned(), "r".to_owned()),
             ("aws_secret_access_key".to_owned(), "first".to_owned()),
-        ]))
-        .unwrap();
+        ]);
+        let files = Files::named_in(options, "s3").unwrap();
         let found = async || files.fetch_storage_options().await.unwrap().unwrap();
         assert_eq!(found().await["aws_secret_access_key"], "first");
         assert_eq!(found().await["aws_region"], "r");

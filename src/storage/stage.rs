@@ -14,8 +14,7 @@ use arrow::{
 use futures::Stream;
 use lance::{
     dataset::{
-        CommitBuilder, MergeInsertBuilder, ReadParams, WhenMatched, WhenNotMatched,
-        WhenNotMatchedBySource,
+        CommitBuilder, MergeInsertBuilder, WhenMatched, WhenNotMatched, WhenNotMatchedBySource,
         transaction::{Operation, Transaction},
     },
     index::DatasetIndexExt,
@@ -173,12 +172,7 @@ impl Store {
         let step = Arc::new(Step::capture(Arc::clone(&self.commits)));
         let commit_handler: Arc<dyn CommitHandler> = step.clone();
         let table = self
-            .connection
-            .open_table(handle.name.as_str())
-            .lance_read_params(ReadParams {
-                commit_handler: Some(commit_handler),
-                ..ReadParams::default()
-            })
+            .opening(&handle.name, commit_handler)
             .execute()
             .await
             .map_err(|e| error::in_table(&handle.name, e))?;

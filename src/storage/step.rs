@@ -23,6 +23,9 @@ use object_store::{ObjectStore as OSObjectStore, path::Path};
 use super::recorded::made_by;
 use crate::{config::failpoint, domain::request::Recorded};
 
+/// What a commit that is kept says: no error of anything.
+pub(super) const KEPT: &str = "this commit is kept for later";
+
 /// The store's way to commit, and what comes before it.
 pub(super) struct Step {
     inner: Arc<dyn CommitHandler>,
@@ -141,7 +144,7 @@ impl CommitHandler for Step {
         match &self.first {
             First::Capture(kept) => {
                 *kept.lock().unwrap_or_else(PoisonError::into_inner) = transaction.map(Box::new);
-                return Err(lance::Error::internal("kept for later").into());
+                return Err(lance::Error::internal(KEPT).into());
             }
             First::LookFor(look) => {
                 if look.is_recorded_below(manifest.version).await? {
@@ -165,7 +168,8 @@ impl CommitHandler for Step {
     // Everything else is the store's.
 
     fn is_version_not_found_definitive(&self) -> bool {
-        self.inner.is_version_not_found_definitive()
+        // Of what is kept there is no version: nobody has to look for it again.
+        matches!(self.first, First::Capture(_)) || self.inner.is_version_not_found_definitive()
     }
 
     fn propagate_commit_error_after_success(&self) -> bool {

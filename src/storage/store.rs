@@ -9,33 +9,28 @@ use std::{
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use futures::{StreamExt, TryStreamExt, stream};
+
+use lance::dataset::{ReadParams, WriteParams};
 use lance_table::io::commit::{CommitHandler, commit_handler_from_url};
-use lancedb::Table;
+use lancedb::{Table, connection::OpenTableBuilder, table::WriteOptions};
 use url::Url;
 
-use super::{
-    Handle, ObjectError, Objects, Published, Sessions, Snapshot, advice, blobs::Blobs, error,
-    session::Caches,
-};
+use super::{Handle, Objects, Sessions, Snapshot, advice, blobs::Blobs, error, session::Caches};
 use crate::{
     config::Location,
     domain::{Error, Incarnation, Resource, Result, TableName},
 };
 
-/// Manifests deleted concurrently.
-const PARALLEL_DELETES: usize = 16;
-
-/// How often a folder that does not stay empty is deleted.
-const MAX_DROPS: usize = 5;
-
 /// A LanceDB location: its tables, and the objects that they are made of.
 pub struct Store {
     pub(super) connection: lancedb::Connection,
-    objects: Objects,
+    pub(super) objects: Objects,
     caches: Caches,
     /// How the store commits a version.
     pub(super) commits: Arc<dyn CommitHandler>,
+    /// The options of the location, where versions are committed beside the store: a
+    /// table is created with those that count then.
+    pub(super) elsewhere: Option<HashMap<String, String>>,
     /// Of tables that somebody has a handle on or a snapshot of.
     blobs: Mutex<HashMap<TableName, Weak<Blobs>>>,
 }
@@ -61,7 +56,9 @@ impl Store {
         )
         .await
         .map_err(|e| not_opened(&e))?;
-        let commits = commit_handler_from_url(&location.uri, &Some(params))
+        let elsewhere = location.commits_elsewhere().then(|| options.clone());
+        let commits = super::rotated::commits(location, options.clone()).await;
+        let commits = commit_handler_from_url(&location.uri, &Some(commits))
             .await
             .map_err(|e| not_opened(&e))?;
         let connection = lancedb::connect(&location.uri)
@@ -75,6 +72,7 @@ impl Store {
             objects,
             caches,
             commits,
+            elsewhere,
             blobs: Mutex::default(),
         })
     }
@@ -138,14 +136,28 @@ impl Store {
     pub async fn open(&self, name: &TableName) -> Result<Handle> {
         let (table, incarnation) = self
             .with_incarnation(name, || async {
-                self.connection
-                    .open_table(name.as_str())
+                self.opening(name, Arc::clone(&self.commits))
                     .execute()
                     .await
                     .map_err(|e| error::in_table(name, e))
             })
             .await?;
         Ok(self.handle(name, table, incarnation))
+    }
+
+    /// Opens a table that commits its versions so. LanceDB's own way would be one of the
+    /// options at the start, and not of what is in their files now.
+    pub(super) fn opening(
+        &self,
+        name: &TableName,
+        commits: Arc<dyn CommitHandler>,
+    ) -> OpenTableBuilder {
+        let read = ReadParams {
+            commit_handler: Some(commits),
+            ..ReadParams::default()
+        };
+        let opening = self.connection.open_table(name.as_str());
+        opening.lance_read_params(read)
     }
 
     fn handle(&self, name: &TableName, table: Table, incarnation: Incarnation) -> Handle {
@@ -188,8 +200,7 @@ impl Store {
     pub async fn open_version(&self, name: &TableName, version: u64) -> Result<Snapshot> {
         let (table, incarnation) = self
             .with_incarnation(name, || async {
-                self.connection
-                    .open_table(name.as_str())
+                self.opening(name, Arc::clone(&self.commits))
                     .version(version)
                     .execute()
                     .await
@@ -216,7 +227,17 @@ impl Store {
         } else {
             self.connection.create_table(name.as_str(), batches)
         };
+        let write = WriteParams {
+            store_params: self.elsewhere.clone().map(|options| {
+                let current = super::rotated::current(options);
+                Objects::params(current)
+            }),
+            ..WriteParams::default()
+        };
         let table = request
+            .write_options(WriteOptions {
+                lance_write_params: Some(write),
+            })
             .execute()
             .await
             .map_err(|e| error::in_table(name, e))?;
@@ -227,44 +248,12 @@ impl Store {
             tracing::warn!(table = %name, %error, "the new table could not be marked");
             Incarnation::UNKNOWN
         });
-        Ok(self.handle(name, table, incarnation))
-    }
-
-    /// Drops a table with all its files: its manifests first, the newest last, so
-    /// that nobody opens half a table, and so that who misses a file of it can
-    /// tell that it is gone.
-    pub async fn drop_table(&self, name: &TableName) -> Result<()> {
-        let folder = Objects::table_folder(name);
-        let manifests = self.objects.published(name).await.map_err(unanswered)?;
-        let mut manifests: Vec<_> = manifests.into_values().collect();
-        let newest = manifests.pop();
-        let delete = |manifest: Published| {
-            let path = format!("{folder}/{}", manifest.file);
-            async move { self.objects.delete(&path).await.map_err(unanswered) }
-        };
-        stream::iter(manifests)
-            .map(|manifest| Ok(delete(manifest)))
-            .try_buffer_unordered(PARALLEL_DELETES)
-            .try_collect::<()>()
-            .await?;
-        if let Some(newest) = newest {
-            delete(newest).await?;
-        }
-        let mut attempt = 1;
-        loop {
-            let dropped = self.connection.drop_table(name.as_str(), &[]).await;
-            match dropped.map_err(|e| error::in_table(name, e)) {
-                Ok(()) | Err(Error::NotFound { .. }) => return Ok(()),
-                // A local folder that another process has just put a file into.
-                Err(_) if attempt < MAX_DROPS => attempt += 1,
-                Err(e) => return Err(e),
-            }
+        match self.elsewhere {
+            None => Ok(self.handle(name, table, incarnation)),
+            // It goes on committing with what counted when it was made.
+            Some(_) => self.open(name).await,
         }
     }
-}
-
-fn unanswered(error: ObjectError) -> Error {
-    super::incarnation::unavailable(&error)
 }
 
 /// The folder of a `file` URI.

@@ -87,3 +87,18 @@ load_sample() {
         --index title:fts --address "$GRPC" >/dev/null || fail "the import failed"
     wait_until 60 status_says "$GRPC" 'in_step("packages")' || fail "the replicas did not catch up within 60 s"
 }
+
+# make_authority: sets CA, a certificate that `certificate` signs with.
+make_authority() {
+    CA="$DATA/ca.crt"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=check \
+        -keyout "$DATA/ca.key" -out "$CA" 2>/dev/null
+}
+
+# certificate NAME SUBJECT_ALT_NAME: NAME.crt and NAME.key, signed by the authority.
+certificate() {
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$1" \
+        -keyout "$DATA/$1.key" -out "$DATA/$1.csr" 2>/dev/null
+    openssl x509 -req -in "$DATA/$1.csr" -CA "$CA" -CAkey "$DATA/ca.key" -CAcreateserial -days 2 \
+        -extfile <(printf 'subjectAltName=%s\n' "$2") -out "$DATA/$1.crt" 2>/dev/null
+}

@@ -153,17 +153,19 @@ start_minio() {
     s3_at "$url"
 }
 
-# Azurite: Microsoft's emulator of Azure Blob Storage.
+# start_azurite [OPTION...]: Azurite, Microsoft's emulator of Azure Blob Storage; with
+# --cert it speaks TLS.
 start_azurite() {
-    local port
+    local port url
     need_azurite
     need_moto
     port="$(a_port)"
+    case " $* " in *" --cert "*) url="https://127.0.0.1:$port" ;; *) url="http://127.0.0.1:$port" ;; esac
     "$AZURITE_FOLDER/node_modules/.bin/azurite-blob" --silent --disableTelemetry --inMemoryPersistence \
-        --skipApiVersionCheck --blobHost 127.0.0.1 --blobPort "$port" >"$DATA/azurite.log" 2>&1 &
+        --skipApiVersionCheck --blobHost 127.0.0.1 --blobPort "$port" "$@" >"$DATA/azurite.log" 2>&1 &
     STORE_PID=$!
-    prepare azure "http://127.0.0.1:$port"
-    export AZURE_STORAGE_ENDPOINT="http://127.0.0.1:$port/devstoreaccount1" AZURE_ALLOW_HTTP=true \
+    prepare azure "$url"
+    export AZURE_STORAGE_ENDPOINT="$url/devstoreaccount1" AZURE_ALLOW_HTTP=true \
         AZURE_STORAGE_ACCOUNT_NAME=devstoreaccount1 AZURE_STORAGE_ACCOUNT_KEY="$AZURITE_KEY"
     the_store az://lancegate/run "$(
         printf '{"azure_storage_endpoint":"%s","allow_http":"true","azure_storage_account_name":"devstoreaccount1","azure_storage_account_key":"%s"}' \
@@ -206,4 +208,33 @@ stop_store() {
     wait "$STORE_PID" 2>/dev/null || true
     unset LANCEGATE_TEST_STORE LANCEGATE_TEST_STORE_OPTIONS DYNAMODB_ENDPOINT \
         "${!AWS_@}" "${!AZURE_@}" "${!AZURITE_BLOB_@}" "${!GOOGLE_@}"
+}
+
+# A lancegate whose stores are those of its configuration.
+CONFIGURED=("${CLEAN_ENV[@]}" -u LANCEGATE_TEST_STORE -u LANCEGATE_TEST_STORE_OPTIONS)
+
+# probe FILE: what check-config says of a configuration, in $DATA/said, and its exit code.
+probe() {
+    local status=0
+    "${CONFIGURED[@]}" "$LANCEGATE_BIN" check-config --probe --config "$1" >"$DATA/said" 2>&1 || status=$?
+    echo "$status"
+}
+
+# says WANTED TEXT: the exit code and a part of what was said of $DATA/lancegate.toml.
+says() {
+    expect "exit code" "$1" "$(probe "$DATA/lancegate.toml")"
+    grep -qF "$2" "$DATA/said" || fail "'$2' is not in: $(cat "$DATA/said")"
+    echo "it says: $(grep -F "$2" "$DATA/said" | head -n 1 | cut -c1-200)"
+}
+
+# serve_configured: a server of $DATA/lancegate.toml; sets GRPC and SERVER.
+serve_configured() {
+    local ports
+    read -ra ports <<<"$(free_ports)"
+    GRPC="127.0.0.1:${ports[0]}"
+    "${CONFIGURED[@]}" LANCEGATE_HEALTH__PROBE_INTERVAL=500ms "$LANCEGATE_BIN" serve --config "$DATA/lancegate.toml" \
+        --grpc-address "$GRPC" --http-address "127.0.0.1:${ports[1]}" >>"$LOG" 2>&1 &
+    # shellcheck disable=SC2034 # lib.sh stops it
+    SERVER=$!
+    wait_until 60 healthy || fail "the server was not SERVING within 60 s: $(tail -n 5 "$LOG")"
 }

@@ -21,7 +21,7 @@ pub(super) const ADVICE: &[(&[&str], &str)] = &[
             "mac signature found",
             "failed to authenticate the request",
         ],
-        "the secret key is wrong for this key id: check aws_secret_access_key or azure_storage_account_key (a _file option keeps no trailing newline but all else)",
+        "the secret key is wrong for this key id, or a token or SAS is none that counts: check aws_secret_access_key or azure_storage_account_key (a _file option keeps no trailing newline but all else)",
     ),
     (
         &["invalid access key"],
@@ -54,11 +54,12 @@ pub(super) const ADVICE: &[(&[&str], &str)] = &[
     ),
     (
         &[
+            "authenticationrequired",
             "invalidtoken",
             "security token included in the request is invalid",
             "invalididentitytoken",
         ],
-        "the session or identity token is not valid: check aws_session_token, or the web identity token file and role",
+        "the session or identity token is not valid: check aws_session_token or google_storage_token, or the web identity token file and role",
     ),
     (
         &[
@@ -137,8 +138,8 @@ pub(super) const ADVICE: &[(&[&str], &str)] = &[
         "the endpoint cannot be reached: check its address and port, and that the store is running",
     ),
     (
-        &["operation timed out", "timed out", "deadline has elapsed"],
-        SILENT,
+        &["timedout", "timed out", "deadline has elapsed"],
+        "the store did not answer in time: check the endpoint, that the network lets it be reached, and timeout and connect_timeout among storage_options. Without credentials in storage_options or the environment, the instance's metadata service is asked for them, which answers on machines of a cloud only",
     ),
     (
         &["accountnotfound", "accountisdisabled"],
@@ -174,7 +175,7 @@ pub(super) const ADVICE: &[(&[&str], &str)] = &[
         "the endpoint answers but has no such bucket or path: check the bucket's name, and whether the address must end otherwise (virtual_hosted_style_request)",
     ),
     (
-        &["not implemented", "notimplemented", "501"],
+        &["not implemented", "notimplemented"],
         "the store does not know this operation",
     ),
 ];

@@ -7,21 +7,6 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 source "$ROOT/tests/external/stores.sh"
 
-# probe FILE: what check-config says of a configuration, and its exit code.
-probe() {
-    local status=0
-    "${CLEAN_ENV[@]}" -u LANCEGATE_TEST_STORE -u LANCEGATE_TEST_STORE_OPTIONS "$LANCEGATE_BIN" \
-        check-config --probe --config "$1" >"$DATA/said" 2>&1 || status=$?
-    echo "$status"
-}
-
-# says WANTED TEXT: the exit code and a part of what was said.
-says() {
-    expect "exit code" "$1" "$(probe "$DATA/lancegate.toml")"
-    grep -qF "$2" "$DATA/said" || fail "'$2' is not in: $(cat "$DATA/said")"
-    echo "it says: $(grep -F "$2" "$DATA/said" | head -n 1 | cut -c1-200)"
-}
-
 configure() {
     printf '[primary]\nuri = "s3://lancegate/options"\n[primary.storage_options]\nallow_http = "true"\naws_region = "us-east-1"\n' >"$DATA/lancegate.toml"
     printf '%s\n' "aws_endpoint = \"$URL\"" "$@" >>"$DATA/lancegate.toml"
@@ -47,14 +32,7 @@ echo testsecret >"$DATA/secret"
 configure 'aws_access_key_id = "testkey"' "aws_secret_access_key_file = \"$DATA/secret\""
 says 0 "can let only one of many writers win"
 replace() { echo "$1" >"$DATA/secret.new" && mv "$DATA/secret.new" "$DATA/secret"; }
-export LANCEGATE_CONFIG="$DATA/lancegate.toml" LANCEGATE_HEALTH__PROBE_INTERVAL=500ms
-read -ra ports <<<"$(free_ports)"
-GRPC="127.0.0.1:${ports[0]}"
-"${CLEAN_ENV[@]}" -u LANCEGATE_TEST_STORE -u LANCEGATE_TEST_STORE_OPTIONS "$LANCEGATE_BIN" serve \
-    --grpc-address "$GRPC" --http-address "127.0.0.1:${ports[1]}" >>"$LOG" 2>&1 &
-SERVER=$!
-unset LANCEGATE_CONFIG LANCEGATE_HEALTH__PROBE_INTERVAL
-wait_until 60 healthy || fail "the server was not SERVING within 60 s"
+serve_configured
 replace wrong-secret-value
 unhealthy() { ! healthy; }
 wait_until 60 unhealthy || fail "the wrong key was not read within 60 s"
@@ -92,22 +70,27 @@ encryption() {
     configure 'aws_access_key_id = "testkey"' 'aws_secret_access_key = "testsecret"' "$@"
     # Each time another place, whose identity is written anew.
     sed -i "s|lancegate/options|lancegate/${wanted//:/-}|" "$DATA/lancegate.toml"
-    read -ra ports <<<"$(free_ports)"
-    GRPC="127.0.0.1:${ports[0]}"
-    "${CLEAN_ENV[@]}" -u LANCEGATE_TEST_STORE -u LANCEGATE_TEST_STORE_OPTIONS "$LANCEGATE_BIN" serve \
-        --config "$DATA/lancegate.toml" --grpc-address "$GRPC" --http-address "127.0.0.1:${ports[1]}" >>"$LOG" 2>&1 &
-    SERVER=$!
-    wait_until 60 healthy || fail "the server was not SERVING within 60 s"
-    "$STORES_VENV/bin/python" - "$URL" "${wanted//:/-}/_lancegate/id" "$wanted" <<'PY'
+    serve_configured
+    lancegate import packages "$ROOT/sample/packages.parquet" --create --index title:fts --address "$GRPC" >/dev/null ||
+        fail "the import failed"
+    "$STORES_VENV/bin/python" - "$URL" "${wanted//:/-}/" "$wanted" <<'PY'
+import collections
 import sys
 import boto3
 
-url, key, wanted = sys.argv[1:]
+url, prefix, wanted = sys.argv[1:]
 s3 = boto3.client("s3", endpoint_url=url, region_name="us-east-1",
                   aws_access_key_id="testkey", aws_secret_access_key="testsecret")
-found = s3.head_object(Bucket="lancegate", Key=key)
-assert found["ServerSideEncryption"] == wanted, found
-print(wanted, found.get("SSEKMSKeyId", ""))
+kinds = collections.Counter()
+for page in s3.get_paginator("list_objects_v2").paginate(Bucket="lancegate", Prefix=prefix):
+    for key in (each["Key"] for each in page["Contents"]):
+        found = s3.head_object(Bucket="lancegate", Key=key)
+        assert found.get("ServerSideEncryption") == wanted, (key, found)
+        kinds[next((part for part in ("data", "_versions", "_indices", "_transactions", "_lancegate")
+                    if f"/{part}/" in f"/{key}"), "other")] += 1
+# The server's own, and Lance's of each kind.
+assert all(kinds[part] for part in ("data", "_versions", "_indices", "_lancegate")), kinds
+print(f"{wanted}: all {sum(kinds.values())} objects are encrypted so: {dict(kinds)}")
 PY
     stop_server
 }

@@ -3,16 +3,7 @@
 # and openssl, with certificates that openssl makes, and renews under the server.
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
-CA="$DATA/ca.crt"
-# certificate NAME SUBJECT_ALT_NAME: NAME.crt and NAME.key, signed by the authority.
-certificate() {
-    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$1" \
-        -keyout "$DATA/$1.key" -out "$DATA/$1.csr" 2>/dev/null
-    openssl x509 -req -in "$DATA/$1.csr" -CA "$CA" -CAkey "$DATA/ca.key" -CAcreateserial -days 2 \
-        -extfile <(printf 'subjectAltName=%s\n' "$2") -out "$DATA/$1.crt" 2>/dev/null
-}
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=check \
-    -keyout "$DATA/ca.key" -out "$CA" 2>/dev/null
+make_authority
 certificate server "DNS:localhost,IP:127.0.0.1"
 certificate client "URI:spiffe://check/client"
 

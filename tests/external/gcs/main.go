@@ -4,7 +4,7 @@
 // and lists in pages. Each PUT becomes the upload of the JSON API that means the
 // same, so what is conditional is decided by fake-gcs-server.
 //
-// Usage: gcs HOST:PORT BUCKET...
+// Usage: gcs HOST:PORT BUCKET..., with those who may use it in the folder GCS_ALLOWED.
 package main
 
 import (
@@ -67,6 +67,10 @@ func main() {
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// It looks for objects under its own name only, and there may be a proxy before it.
 	r.Host = f.address
+	if !mayUse(r) {
+		fail(w, http.StatusUnauthorized, "AuthenticationRequired", "Authentication required.")
+		return
+	}
 	bucket, object, isObject := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
 	if bucket == "storage" || bucket == "upload" || strings.HasPrefix(bucket, "_") {
 		f.behind.ServeHTTP(w, r)
