@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, path::Path};
 use super::{
     Discovery, Location, NodePrimary, NodeReplica, Primary, ReplicaMode,
     fault::Faults,
-    location::{canonical, fit_addresses, heeded, identity, storage_options},
+    location::{canonical, fit_addresses, identity, storage_options},
     nodes::is_node,
+    options::heeded,
     pool::zone,
     raw::{self, Raw},
 };

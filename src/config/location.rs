@@ -23,23 +23,6 @@ const FILE_OPTIONS: [&str; 6] = [
     "federated_token_file",
 ];
 
-/// Options that Lance's client for S3 passes over: it finds these credentials by the
-/// environment variables of the same names.
-const ENVIRONMENT_ONLY: [&str; 12] = [
-    "aws_web_identity_token_file",
-    "web_identity_token_file",
-    "aws_role_arn",
-    "role_arn",
-    "aws_role_session_name",
-    "role_session_name",
-    "aws_container_authorization_token_file",
-    "container_authorization_token_file",
-    "aws_container_credentials_relative_uri",
-    "aws_container_credentials_full_uri",
-    "aws_metadata_endpoint",
-    "aws_endpoint_url_sts",
-];
-
 /// Options that make the same URI another place: the server behind it.
 const SERVER_OPTIONS: [&str; 13] = [
     "aws_endpoint",
@@ -239,31 +222,6 @@ fn real_path(path: &Path) -> PathBuf {
         }
     }
     path.to_path_buf()
-}
-
-/// Options that would be passed over without a word are faults.
-pub(super) fn heeded(
-    path: &str,
-    uri: &str,
-    options: &BTreeMap<String, SecretString>,
-    faults: &mut Faults,
-) {
-    if !uri.starts_with("s3") {
-        return;
-    }
-    for key in options.keys() {
-        let lower = key.to_ascii_lowercase();
-        if ENVIRONMENT_ONLY.contains(&lower.as_str()) {
-            let name = lower
-                .strip_prefix("aws_")
-                .unwrap_or(&lower)
-                .to_ascii_uppercase();
-            faults.push(
-                format!("{path}.storage_options.{key}"),
-                format!("has no effect here: set the environment variable AWS_{name}"),
-            );
-        }
-    }
 }
 
 /// The options of a location, and the files that some of them were read from.

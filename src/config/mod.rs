@@ -24,6 +24,7 @@ mod functions;
 mod live;
 mod location;
 mod nodes;
+mod options;
 mod pattern;
 mod pool;
 mod quotas;

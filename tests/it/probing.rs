@@ -133,7 +133,7 @@ async fn of_folders_it_says_what_is_wrong_and_makes_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a store: tests/external/checks/stores.sh has one"]
-async fn what_is_wrong_with_a_store_is_said_with_what_to_do() {
+async fn of_a_store_it_says_what_is_wrong_and_what_to_do() {
     let folder = TempDir::new().unwrap();
     let good = both(folder.path());
     let real = endpoint();
@@ -156,8 +156,13 @@ async fn what_is_wrong_with_a_store_is_said_with_what_to_do() {
     let ended = check(&forbidden).await;
     assert_eq!(ended.code, Some(78), "{ended:?}");
     assert!(ended.err.contains("allow_http"), "{}", ended.err);
+}
 
-    let proxy = Proxy::start(&real, Faults::without_conditions()).await;
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a store: tests/external/checks/stores.sh has one"]
+async fn conditions_that_are_ignored_are_said() {
+    let folder = TempDir::new().unwrap();
+    let proxy = Proxy::start(&endpoint(), Faults::without_conditions()).await;
     let mut ignoring = through(&proxy, folder.path());
     ignoring.retain(|(key, _)| !key.ends_with("NAME"));
     says(
@@ -203,7 +208,7 @@ async fn of_a_key_that_may_not_do_all_it_says_what_it_may_not() {
 /// Opening takes one request after the other, and longer than a probe may.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a store: tests/external/checks/stores.sh has one"]
-async fn a_store_that_is_far_away_is_opened_all_the_same() {
+async fn of_a_store_that_is_far_away_it_opens_all_the_same() {
     let folder = TempDir::new().unwrap();
     let proxy = Proxy::start(&endpoint(), Faults::far(Duration::from_millis(300))).await;
     let mut settings = through(&proxy, folder.path());
@@ -224,7 +229,7 @@ async fn a_store_that_is_far_away_is_opened_all_the_same() {
 /// Such a store would lose versions without an error.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a store: tests/external/checks/stores.sh has one"]
-async fn a_store_that_ignores_conditions_is_no_primary_and_no_managed_replica() {
+async fn conditions_that_are_ignored_make_no_primary_and_no_managed_replica() {
     let folder = TempDir::new().unwrap();
     let proxy = Proxy::start(&endpoint(), Faults::without_conditions()).await;
     let through = through(&proxy, folder.path());

@@ -68,12 +68,12 @@ for store in ${ONLY_STORES:-$ALL_STORES}; do
     # An empty one: some list all that they have for each request.
     stop_store
     "start_$store"
-    faults=(faulty:: disk_cache:: probing::of_a_key)
+    faults=(faulty:: disk_cache:: probing::of_a_ times::)
     case "$store" in
-    # A proxy takes conditions out of requests, and these find that their signatures are
-    # of others; with DynamoDB there are none.
-    moto_dynamodb | minio | seaweedfs) ;;
-    *) faults+=(probing::) ;;
+    moto_dynamodb) faults+=(dynamo::) ;;
+    # A proxy takes conditions out of requests. The others find that their signatures are
+    # of other requests.
+    moto | gcs) faults+=(probing::conditions_) ;;
     esac
     run "$store" faults --ignored "${faults[@]}" --nocapture
     stop_store

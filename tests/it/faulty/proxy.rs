@@ -102,6 +102,14 @@ impl Faults {
         }
     }
 
+    /// Nothing is ever done.
+    pub fn down() -> Self {
+        Self {
+            unavailable: 1_000,
+            ..Self::none()
+        }
+    }
+
     /// The store never hears of a condition, and so does every write.
     pub fn without_conditions() -> Self {
         Self {
