@@ -152,15 +152,16 @@ impl AuditLog {
         complain_seldom(lost);
     }
 
-    /// Hands in a line of somebody who was refused before anything was begun. Of more
-    /// than a hundred in a second, of callers who are known and of all others, the rest
-    /// is only counted, and the next line tells how many there were.
+    /// Hands in a line of somebody who was refused before anything was begun. Of too many
+    /// in a second, of one caller or of all (those who are known and the others apart), the
+    /// rest is only counted, and the next line tells how many there were.
     pub fn refused(&self, line: Line<'_>) {
-        let is_known = usize::from(line.principal.is_some());
-        let admitted = self
-            .0
-            .as_ref()
-            .and_then(|inner| inner.floods[is_known].admit());
+        let Some(inner) = &self.0 else { return };
+        let admitted = match (line.principal, line.peer) {
+            (Some(name), _) => inner.floods[1].admit(name),
+            (None, Some(peer)) => inner.floods[0].admit(&peer.ip().to_string()),
+            (None, None) => inner.floods[0].admit(""),
+        };
         if let Some(left_out) = admitted {
             self.note(&Line { left_out, ..line }, None);
         }

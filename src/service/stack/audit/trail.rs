@@ -197,9 +197,10 @@ impl Drop for Record {
             repeated: done.is_some_and(|done| done.repeated),
             ..self.line(Event::Outcome)
         };
-        match refused && !known.began {
-            true => self.log.refused(line),
-            false => self.log.note(&line, known.place.take()),
+        match known.began {
+            true => self.log.note(&line, known.place.take()),
+            // Whatever for: nothing was done, and it may be a flood.
+            false => self.log.refused(line),
         }
     }
 }
