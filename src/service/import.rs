@@ -16,7 +16,7 @@ use super::{
     allowed::allowed,
     api::Api,
     once::owned_id,
-    stack::{Allowed, RequestFacts},
+    stack::{Allowed, RequestFacts, meaning},
     write::done,
 };
 use crate::{
@@ -168,11 +168,11 @@ async fn next(stream: &mut Streaming<ImportRequest>) -> Result<Option<ImportRequ
                 Error::TooLarge("a message of the import is larger than the server takes".into())
             }
             tonic::Code::InvalidArgument => Error::invalid("request", status.message()),
-            _ => Error::Unavailable {
+            code => meaning(code, status.message()).unwrap_or_else(|| Error::Unavailable {
                 reason: "CLIENT_GONE",
                 message: "the client ended the import before it was complete".into(),
                 retry_after: std::time::Duration::ZERO,
-            },
+            }),
         })
 }
 

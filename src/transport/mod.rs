@@ -5,6 +5,7 @@ mod caps;
 mod client;
 mod counted;
 mod files;
+mod handshakes;
 mod identity;
 mod linger;
 mod reloaded;

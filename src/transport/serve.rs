@@ -12,7 +12,6 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -21,13 +20,15 @@ use tower::Service;
 
 use super::{
     ServerTls,
-    caps::{Caps, Place},
+    caps::{self, Caps, Place},
     counted::{Counted, Seen, Upload},
+    handshakes::Handshakes,
     identity,
     linger::Lingering,
     untrusted,
 };
 use crate::{
+    admission::Client,
     config::{Live, Sockets},
     domain::PeerCertificate,
     telemetry::{audit::AuditLog, metrics},
@@ -46,9 +47,6 @@ const WINDOW: u32 = 1 << 20;
 
 /// For how long a handshake may take, and waiting for its turn.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// Handshakes at once.
-const HANDSHAKES: usize = 1_024;
 
 /// Requests that may be reset before they were looked at. h2 ends the connection
 /// of whoever goes beyond.
@@ -128,7 +126,7 @@ where
         audit,
     } = listener;
     let caps = Caps::new(protocol.port());
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let handshakes = Handshakes::default();
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -150,7 +148,7 @@ where
         let place = match caps.enter(from.ip(), most, most_of_client) {
             Ok(place) => place,
             Err(full) => {
-                metrics::connection_refused(protocol.port(), full.as_str());
+                metrics::connection_refused(protocol.port(), caps::reason(full));
                 continue;
             }
         };
@@ -162,7 +160,7 @@ where
             stop: stop.clone(),
             _place: place,
         };
-        let (tls, audit, handshakes) = (tls.clone(), audit.clone(), Arc::clone(&handshakes));
+        let (tls, audit, handshakes) = (tls.clone(), audit.clone(), handshakes.clone());
         connections.spawn(async move {
             match tls {
                 None => connection.plain(stream).await,
@@ -223,13 +221,12 @@ where
         self,
         stream: TcpStream,
         tls: &ServerTls,
-        handshakes: &Semaphore,
+        handshakes: &Handshakes,
         audit: &AuditLog,
     ) {
         let local = prepare(&stream);
         let shaking = async {
-            // It is never closed.
-            let _turn = handshakes.acquire().await.ok();
+            let _turn = handshakes.turn(Client::of(Some(self.from.ip()))).await;
             tls.acceptor().accept(stream).await
         };
         let shaken = tokio::select! {

@@ -1,5 +1,6 @@
 //! Who asks, and what they may do: with the real server, over real sockets.
 
+mod early;
 mod guarded;
 mod identities;
 mod issuer;

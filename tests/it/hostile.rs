@@ -7,6 +7,7 @@ mod connections;
 mod frames;
 mod headers;
 mod inputs;
+mod probes;
 mod resets;
 mod slow;
 mod stalled;

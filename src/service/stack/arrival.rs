@@ -2,7 +2,6 @@
 //! and then, keeps nobody else from being served.
 
 mod paced;
-mod waiting;
 
 use std::{
     collections::VecDeque,
@@ -21,23 +20,32 @@ use tokio::time::{Instant, timeout};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-use self::{paced::Paced, waiting::Waiting};
-use super::{AnswerHold, body::GrpcBody, limit::refused, peer, stays_open, streams_in};
+use self::paced::Paced;
+use super::{AnswerHold, body::GrpcBody, is_health, limit::refused, peek, peer, streams_in};
 use crate::{
-    admission::{Client, Refusal, Why},
+    admission::{Client, Places, Refusal, Why},
     config::{Live, failpoint},
     domain::Error,
     wire::status::status,
 };
 
-/// Bytes of a message that are waited for. All who may wait ([`waiting`]) hold a gigabyte
-/// with it at most, and as much again in what HTTP/2 lets them send on.
+/// Bytes of a message that are waited for. All who may wait hold a gigabyte with it at
+/// most, and as much again in what HTTP/2 lets them send on.
 const FIRST: usize = 256 << 10;
+
+/// Requests that are open and whose messages have not come: each costs some KiB, and what
+/// has come of its message.
+const WAITING: usize = 4_096;
+
+/// Of one client, which may be a proxy of many.
+const WAITING_OF_ONE: usize = 512;
 
 #[derive(Clone)]
 pub(super) struct ArrivalLayer {
     live: Live,
-    waiting: Arc<Waiting>,
+    waiting: Arc<Places>,
+    /// Of health checks: nobody else's requests keep a probe out.
+    probes: Arc<Places>,
 }
 
 impl ArrivalLayer {
@@ -45,6 +53,7 @@ impl ArrivalLayer {
         Self {
             live,
             waiting: Arc::default(),
+            probes: Arc::default(),
         }
     }
 }
@@ -81,12 +90,15 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if stays_open(&request) || failpoint::breaks("arrival:not-awaited") {
+        if failpoint::breaks("arrival:not-awaited") {
             return Box::pin(self.inner.call(request));
         }
         let limits = self.layer.live.load().limits;
         let patience = limits.stall_timeout;
-        let waiting = Arc::clone(&self.layer.waiting);
+        let waiting = match is_health(&request) {
+            true => Arc::clone(&self.layer.probes),
+            false => Arc::clone(&self.layer.waiting),
+        };
         // What was found ready is called, whenever that will be.
         let spare = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, spare);
@@ -94,8 +106,7 @@ where
             let client = Client::of(peer(request.extensions()).map(|address| address.ip()));
             let is_stream = streams_in(request.uri().path());
             let (head, mut body) = request.into_parts();
-            let enough = if is_stream { 1 } else { FIRST };
-            let first = first(&mut body, enough, limits.max_request_bytes);
+            let first = first(&mut body, is_stream, limits.max_request_bytes);
             let first = match arrived(first, patience, &waiting, client).await {
                 Ok(first) => first,
                 Err(refused) => return Ok(refused.into_http()),
@@ -148,7 +159,7 @@ impl First {
 async fn arrived(
     first: impl Future<Output = Result<First, Status>>,
     patience: Duration,
-    waiting: &Arc<Waiting>,
+    waiting: &Arc<Places>,
     client: Client,
 ) -> Result<First, Status> {
     let mut first = pin!(first);
@@ -156,7 +167,7 @@ async fn arrived(
     if let Poll::Ready(first) = poll!(first.as_mut()) {
         return first;
     }
-    let Some(_place) = waiting.enter(client) else {
+    let Ok(_place) = waiting.enter(client, WAITING, WAITING_OF_ONE) else {
         let refusal = Refusal {
             why: Why::Arriving,
             retry_after: AnswerHold::RETRY,
@@ -169,11 +180,16 @@ async fn arrived(
     }
 }
 
-/// Reads so many bytes of a message, or all of it.
-async fn first(body: &mut Body, enough: usize, most: usize) -> Result<First, Status> {
+/// Reads the first part of a message, or all of it; of the messages of a stream what the
+/// first is about.
+async fn first(body: &mut Body, is_stream: bool, most: usize) -> Result<First, Status> {
     let (mut first, mut length) = (First::default(), Length::default());
+    let enough = |length: &Length| match is_stream {
+        true => peek::enough(length.seen()),
+        false => FIRST,
+    };
     // One that says that it is too large is refused by that.
-    while first.bytes() < enough && !length.is_more_than(most) {
+    while first.bytes() < enough(&length) && !length.is_more_than(most) {
         if body.is_end_stream() {
             break;
         }
@@ -205,6 +221,11 @@ impl Length {
         let n = missing.len().min(data.len());
         missing[..n].copy_from_slice(&data[..n]);
         self.read += n;
+    }
+
+    /// What is known of it.
+    fn seen(&self) -> &[u8] {
+        &self.prefix[..self.read]
     }
 
     fn is_more_than(&self, most: usize) -> bool {

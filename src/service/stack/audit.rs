@@ -5,7 +5,6 @@
 //! passed, or it went away. So what is audited runs in a task of its own, and its last
 //! line is written when both are over: the task and the answer.
 
-mod peek;
 mod trail;
 
 use std::task::{Context, Poll};
@@ -21,7 +20,7 @@ use self::trail::{Request as Asked, Trail};
 use super::{
     IMPORT, RequestFacts,
     body::{Ending, GrpcBody, Observed},
-    is_health,
+    is_health, peek,
 };
 use crate::{
     config::failpoint,

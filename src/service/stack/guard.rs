@@ -113,7 +113,7 @@ fn admit<B>(request: &mut Request<B>, caller: Caller) {
 }
 
 /// What somebody is told who may not.
-fn refused(refusal: Refusal) -> Status {
+pub(super) fn refused(refusal: Refusal) -> Status {
     metrics::access_refused(refusal.as_str());
     status(&refusal.error())
 }

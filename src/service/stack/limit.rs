@@ -26,7 +26,7 @@ use self::{
 use super::{
     AnswerHold, Deadline, RequestFacts,
     body::{Ending, GrpcBody, Observed, code_of},
-    stays_open, streams_out,
+    is_health, stays_open, streams_out,
 };
 use crate::{
     admission::{Ask, Begun, Client, Kind, Lane, Refusal, Why},
@@ -83,7 +83,7 @@ where
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
         let quota = request.extensions_mut().remove::<Arc<Begun>>();
         // An overloaded server is not a dead one: probes and watchers take no slot.
-        if stays_open(&request) {
+        if is_health(&request) || stays_open(&request) {
             let ending = Ending::of_nothing();
             let answer = self.inner.call(request);
             return Box::pin(async move { Ok(ending.watch(answer.await?)) });

@@ -14,10 +14,13 @@ mod identity;
 mod limit;
 mod measure;
 mod panics;
+mod peek;
 mod quota;
 mod room;
+mod tables;
 mod translate;
 mod unread;
+mod watches;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -37,8 +40,10 @@ use self::{
     measure::{Measure, MeasureLayer},
     panics::{CatchPanic, PanicLayer},
     quota::{QuotaLayer, WithQuota},
+    tables::{Tables, TablesLayer},
     translate::{Translate, TranslateLayer},
     unread::{Unread, UnreadLayer},
+    watches::{HEALTH_WATCH, Watches, WatchesLayer},
 };
 use crate::{
     access::{Access, need},
@@ -54,6 +59,7 @@ pub use facts::RequestFacts;
 pub use limit::{Door, PRIORITY};
 pub use quota::Allowed;
 pub use room::Room;
+pub use translate::meaning;
 
 /// A method as the logs name it. One that is not known may be a text of any length.
 fn method_of(path: &str) -> &str {
@@ -73,6 +79,7 @@ pub struct Stack {
     quota: QuotaLayer,
     deadline: DeadlineLayer,
     arrival: ArrivalLayer,
+    watches: WatchesLayer,
     limit: LimitLayer,
 }
 
@@ -92,12 +99,14 @@ pub fn stack(
         quota: QuotaLayer::new(quotas),
         deadline: DeadlineLayer::new(live.clone()),
         arrival: ArrivalLayer::new(live.clone()),
+        watches: WatchesLayer::new(live.clone()),
         limit: LimitLayer::new(door),
     }
 }
 
 /// What is behind the layers that see every answer.
-type Guarded<S> = Guard<WithQuota<WithDeadline<Arrival<Limit<Attempt<WithCaller<S>>>>>>>;
+type Guarded<S> =
+    Guard<WithQuota<WithDeadline<Arrival<Watches<Tables<Limit<Attempt<WithCaller<S>>>>>>>>>;
 
 impl<S> Layer<S> for Stack {
     type Service = Unread<Identity<AccessLog<Audited<Measure<CatchPanic<Translate<Guarded<S>>>>>>>>;
@@ -135,6 +144,10 @@ impl<S> Layer<S> for Stack {
             .layer(self.deadline.clone())
             // Outside the limit too: a slot is taken by who has asked for something.
             .layer(self.arrival.clone())
+            // These take no slot.
+            .layer(self.watches.clone())
+            // By the name in it, before the message is read.
+            .layer(TablesLayer)
             // Within the others: what was refused for another reason took no slot.
             .layer(self.limit.clone())
             // Within all that can refuse: what is said to begin does begin.
@@ -156,7 +169,7 @@ fn peer(extensions: &Extensions) -> Option<SocketAddr> {
 /// Whether a request asks for a stream that is meant to stay open: it has no
 /// deadline but its client's, and takes nothing from the requests that end.
 fn stays_open<B>(request: &Request<B>) -> bool {
-    is_health(request) || request.uri().path() == WATCH_TOPOLOGY
+    matches!(request.uri().path(), HEALTH_WATCH | WATCH_TOPOLOGY)
 }
 
 /// Whether the request of a method comes in parts, each when its client has it.

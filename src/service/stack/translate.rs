@@ -73,7 +73,7 @@ fn translate(map: &mut HeaderMap) {
 /// What a status of tonic 0.14 means; `None` for what it does not make. The
 /// texts are those of its codec and of tonic-prost; the tests of the stack
 /// send what makes each of them.
-fn meaning(code: Code, message: &str) -> Option<Error> {
+pub fn meaning(code: Code, message: &str) -> Option<Error> {
     match code {
         Code::OutOfRange if message.contains("message length too large") => {
             let whose = match message.contains("decoded") {

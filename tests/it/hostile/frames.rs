@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use prost::Message;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -58,6 +59,14 @@ pub fn request(path: &str) -> http::Request<()> {
         .header("content-type", "application/grpc")
         .body(())
         .unwrap()
+}
+
+/// A message as gRPC frames it.
+pub fn framed(message: &impl Message) -> Vec<u8> {
+    let mut bytes = vec![0];
+    bytes.extend((message.encoded_len() as u32).to_be_bytes());
+    bytes.extend(message.encode_to_vec());
+    bytes
 }
 
 /// One header, with a name and a value of its own.

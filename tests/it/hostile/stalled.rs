@@ -5,12 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::{SendStream, client::ResponseFuture};
 use lancegate::proto::v1::{table_service_client::TableServiceClient, *};
-use prost::Message;
 use tokio::time::timeout;
 
 use super::{
     besieged::{Besieged, from},
-    frames::request,
+    frames::{framed, request},
 };
 use crate::{
     data::{ipc, small},
@@ -28,14 +27,6 @@ const SETTINGS: [(&str, &str); 2] = [
     ("LANCEGATE_LIMITS__STALL_TIMEOUT", "3s"),
     ("LANCEGATE_LIMITS__MAX_CONCURRENT_REQUESTS", "64"),
 ];
-
-/// A message as gRPC frames it.
-fn framed(message: &impl Message) -> Vec<u8> {
-    let mut bytes = vec![0];
-    bytes.extend((message.encoded_len() as u32).to_be_bytes());
-    bytes.extend(message.encode_to_vec());
-    bytes
-}
 
 fn count() -> Vec<u8> {
     framed(&CountRequest {

@@ -1,5 +1,5 @@
-//! What a request is about, before it is read: all that change something name a table
-//! or a connection in the first field of their message.
+//! What a request is about, before it is read: all that are about a table or a connection
+//! name it in the first field of their message.
 
 use std::{
     collections::VecDeque,
@@ -62,7 +62,7 @@ pub(super) async fn first_field(
 
 /// After how many bytes there is nothing more to be found: not more than the first
 /// message has, or nobody would be answered who waits for that.
-fn enough(seen: &[u8]) -> usize {
+pub(super) fn enough(seen: &[u8]) -> usize {
     let [flag, a, b, c, d, ..] = *seen else {
         return HEAD;
     };
