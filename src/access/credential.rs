@@ -193,15 +193,17 @@ mod tests {
         ] {
             assert_eq!(shown(&with(&headers), None), expected, "{headers:?}");
         }
-        let certificate = PeerCertificate {
-            subject: "CN=a".into(),
+        let named = |subject: &str| PeerCertificate {
+            subject: subject.into(),
+            expires: std::time::SystemTime::now(),
         };
+        let certificate = named("CN=a");
         let shown_with = |headers: &HeaderMap| {
             let found = shown(headers, Some(&certificate));
             found.map(|found| matches!(found, Credential::Certificate(_)))
         };
         assert_eq!(shown_with(&HeaderMap::new()), Ok(true));
-        let nobody = PeerCertificate { subject: "".into() };
+        let nobody = named("");
         let none = HeaderMap::new();
         let found = shown(&none, Some(&nobody));
         assert_eq!(found.map(drop), Err(Refusal::Missing));

@@ -156,6 +156,9 @@ impl Access {
             Credential::Key(key) => self.holder(key, SystemTime::now()),
             Credential::Jwt(token) => self.bearer(token).await,
             Credential::Certificate(certificate) => {
+                if certificate.expires <= SystemTime::now() {
+                    return Err(Refusal::Expired);
+                }
                 let principal = Principal {
                     name: Arc::clone(&certificate.subject),
                     proof: Proof::Certificate,

@@ -10,8 +10,7 @@ use super::Filter;
 pub struct TableScope {
     /// Only rows that all of these hold for are there. Their values are bound.
     pub rows: Vec<Filter>,
-    /// Columns that are not there, by their names at the top of the schema. What is
-    /// within one is not there either.
+    /// Columns that are not there, as somebody has written them: see [`TableScope::hides`].
     pub hidden: BTreeSet<String>,
 }
 
@@ -21,13 +20,23 @@ impl TableScope {
         self.rows.is_empty() && self.hidden.is_empty()
     }
 
-    /// Whether a column, or the path of something within one, is not there.
+    /// Whether a column, or the path of something within one, is not there. Who hides
+    /// something within a column hides the column, and names that differ in case alone are
+    /// the same: what may be meant is not shown.
     pub fn hides(&self, path: &str) -> bool {
-        self.hidden.iter().any(|column| {
-            let rest = path.strip_prefix(column.as_str());
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })
+        let path = column_of(path);
+        let hidden = |column: &String| column_of(column).eq_ignore_ascii_case(path);
+        self.hidden.iter().any(hidden)
     }
+}
+
+/// The column that a path leads into, without the quotes of SQL.
+fn column_of(path: &str) -> &str {
+    let first = match path.strip_prefix('`') {
+        Some(quoted) => quoted.split('`').next(),
+        None => path.split('.').next(),
+    };
+    first.unwrap_or(path)
 }
 
 #[cfg(test)]
@@ -36,16 +45,20 @@ mod tests {
 
     #[test]
     fn what_is_within_a_hidden_column_is_hidden() {
-        let scope = TableScope {
+        let hiding = |column: &str| TableScope {
             rows: Vec::new(),
-            hidden: BTreeSet::from(["pay".to_owned()]),
+            hidden: BTreeSet::from([column.to_owned()]),
         };
-        assert!(!scope.is_whole());
-        for hidden in ["pay", "pay.net"] {
-            assert!(scope.hides(hidden), "{hidden}");
-        }
-        for seen in ["payload", "pa", "x.pay", "Pay"] {
-            assert!(!scope.hides(seen), "{seen}");
+        // However it was written: what may be meant is hidden.
+        for written in ["pay", "Pay", "pay.net", "`pay`", "`Pay`.`net`"] {
+            let scope = hiding(written);
+            assert!(!scope.is_whole());
+            for hidden in ["pay", "pay.net", "pay.gross", "PAY", "`pay`.net"] {
+                assert!(scope.hides(hidden), "{written}: {hidden}");
+            }
+            for seen in ["payload", "pa", "x.pay", "net"] {
+                assert!(!scope.hides(seen), "{written}: {seen}");
+            }
         }
         assert!(TableScope::default().is_whole());
     }

@@ -14,12 +14,12 @@ use crate::{
     config::AccessRole::{Admin, Writer},
     connection::Lane,
     domain::{
-        Done, Error, Result,
+        Done, Error, Filter, Result,
         request::{Counts, WriteKind},
         view::Served,
     },
     proto::v1 as pb,
-    storage::Handle,
+    storage::{Handle, Rules},
     wire::{
         self,
         rows::{DecodedRows, decode_rows},
@@ -147,8 +147,10 @@ impl pb::write_service_server::WriteService for Api {
             let filter = wire::filter::filter(message.filter, "filter", &self.limits())?;
             let assignments = assignments(message.assignments, &self.limits())?;
             let rules = self.rules();
+            let bounds = Allowed::of(&extensions);
             let Some(request) = request else {
                 let write = move |handle: Handle| async move {
+                    may_change(&handle, filter.as_ref(), &rules, bounds).await?;
                     let written = handle.update(filter.as_ref(), &assignments, &rules).await?;
                     Ok(done(written.version, [0, written.rows, 0]))
                 };
@@ -159,6 +161,7 @@ impl pb::write_service_server::WriteService for Api {
                 let rules = Arc::clone(&rules);
                 async move {
                     let filter = filter.as_ref();
+                    may_change(&handle, filter, &rules, bounds).await?;
                     store
                         .stage_update(&handle, filter, &assignments, &rules)
                         .await
@@ -194,8 +197,10 @@ impl pb::write_service_server::WriteService for Api {
             let filter = wire::filter::filter(message.filter, "filter", &self.limits())?
                 .ok_or_else(|| Error::invalid("filter.sql", "is required; 'true' is every row"))?;
             let rules = self.rules();
+            let bounds = Allowed::of(&extensions);
             let Some(request) = request else {
                 let write = move |handle: Handle| async move {
+                    may_change(&handle, Some(&filter), &rules, bounds).await?;
                     let written = handle.delete(&filter, &rules).await?;
                     Ok(done(written.version, [0, 0, written.rows]))
                 };
@@ -203,7 +208,10 @@ impl pb::write_service_server::WriteService for Api {
             };
             self.write_once(&name, &scope, request, move |store, handle| {
                 let (filter, rules) = (filter.clone(), Arc::clone(&rules));
-                async move { store.stage_delete(&handle, &filter, &rules).await }
+                async move {
+                    may_change(&handle, Some(&filter), &rules, bounds).await?;
+                    store.stage_delete(&handle, &filter, &rules).await
+                }
             })
             .await
         };
@@ -270,6 +278,19 @@ fn answer_write<M: prost::Message>(
         facts.done(done);
     }
     answer(extensions, table, outcome, build)
+}
+
+/// Whether so many rows may be changed or deleted: counted before, where they are.
+async fn may_change(
+    handle: &Handle,
+    filter: Option<&Filter>,
+    rules: &Rules,
+    allowed: Allowed,
+) -> Result<()> {
+    match allowed.bounds_writes() {
+        true => allowed.written(handle.count(filter, rules).await?),
+        false => Ok(()),
+    }
 }
 
 async fn decode_for(

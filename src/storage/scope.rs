@@ -190,7 +190,7 @@ fn visible(scope: &TableScope, full: &SchemaRef) -> SchemaRef {
         return SchemaRef::clone(full);
     }
     let fields = full.fields().iter();
-    let there = fields.filter(|field| !scope.hidden.contains(field.name()));
+    let there = fields.filter(|field| !scope.hides(field.name()));
     Arc::new(Schema::new(there.cloned().collect::<Vec<_>>()))
 }
 

@@ -248,8 +248,7 @@ impl Handle {
         if longest.saturating_mul(BATCH_ROWS) <= MAX_ASSIGNED_BYTES {
             return Ok(());
         }
-        let rows = self.table.count_rows(filter.map(|f| f.sql.clone())).await;
-        let rows = rows.map_err(|e| blame(&self.name, filter, e))?;
+        let rows = self.count_bound(filter).await?;
         if longest.saturating_mul(rows.min(BATCH_ROWS)) <= MAX_ASSIGNED_BYTES {
             return Ok(());
         }

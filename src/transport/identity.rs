@@ -1,5 +1,7 @@
 //! Whom a certificate names, and until when it is good.
 
+use std::time::{Duration, SystemTime};
+
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -24,12 +26,16 @@ pub(super) fn shown(stream: &TlsStream<TcpStream>) -> Option<PeerCertificate> {
 /// Whom a verified certificate names: its first URI, else its first DNS name, else
 /// its common name. The order is that of what is least ambiguous.
 pub(super) fn peer(certificate: &CertificateDer<'_>) -> PeerCertificate {
-    let subject = X509Certificate::from_der(certificate)
-        .ok()
-        .and_then(|(_, parsed)| subject(&parsed))
-        .filter(|name| name.len() <= MAX_SUBJECT && !name.chars().any(char::is_control));
+    let parsed = X509Certificate::from_der(certificate);
+    let parsed = parsed.ok().map(|(_, parsed)| parsed);
+    let is_name = |name: &String| name.len() <= MAX_SUBJECT && !name.chars().any(char::is_control);
+    let name = parsed.as_ref().and_then(subject).filter(is_name);
+    // What cannot be read has ended.
+    let ends = parsed.map_or(0, |parsed| parsed.validity().not_after.timestamp());
+    let ends = Duration::from_secs(u64::try_from(ends).unwrap_or(0));
     PeerCertificate {
-        subject: subject.unwrap_or_default().into(),
+        subject: name.unwrap_or_default().into(),
+        expires: SystemTime::UNIX_EPOCH + ends,
     }
 }
 
@@ -94,6 +100,19 @@ mod tests {
     #[test]
     fn what_would_break_a_line_of_a_log_is_no_name() {
         assert_eq!(&*named("two\nlines", &[], &[]).subject, "");
-        assert_eq!(&*peer(&CertificateDer::from(vec![1, 2, 3])).subject, "");
+        let broken = peer(&CertificateDer::from(vec![1, 2, 3]));
+        assert_eq!(&*broken.subject, "");
+        assert_eq!(broken.expires, SystemTime::UNIX_EPOCH);
+    }
+
+    #[test]
+    fn it_is_good_until_it_ends() {
+        let mut params = CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(2031, 2, 3);
+        let key = KeyPair::generate().unwrap();
+        let found = peer(params.self_signed(&key).unwrap().der());
+        let ends = found.expires.duration_since(SystemTime::UNIX_EPOCH);
+        // 2031-02-03T00:00:00Z.
+        assert_eq!(ends.unwrap(), Duration::from_secs(1_927_843_200));
     }
 }

@@ -101,6 +101,39 @@ async fn writes_have_no_more_rows_than_they_may() {
             .import(tokio_stream::iter([part(100), part(104), part(108)]));
         refused(import.await, "rows_per_write");
     }
+    // Rows that are changed or deleted count as well, by what the filter matches.
+    for (id, all, some) in [("", "true", "id < 2"), ("another-id", "id < 11", "id < 3")] {
+        let filter = |sql: &str| {
+            let params = Vec::new();
+            let sql = sql.into();
+            Some(Filter { sql, params })
+        };
+        let update = |sql: &str| UpdateRequest {
+            table: "t".into(),
+            filter: filter(sql),
+            assignments: vec![Assignment {
+                column: "text".into(),
+                to: Some(assignment::To::Expression("'x'".into())),
+            }],
+            request_id: id.into(),
+        };
+        refused(server.write.update(update(all)).await, "rows_per_write");
+        let done = server
+            .write
+            .update(update(some))
+            .await
+            .unwrap()
+            .into_inner();
+        assert!((2..=3).contains(&done.num_updated_rows));
+        let delete = |sql: &str| DeleteRequest {
+            table: "t".into(),
+            filter: filter(sql),
+            request_id: id.chars().rev().collect(),
+        };
+        refused(server.write.delete(delete(all)).await, "rows_per_write");
+        let none = server.write.delete(delete("id < 0")).await.unwrap();
+        assert_eq!(none.into_inner().num_deleted_rows, 0);
+    }
     assert_eq!(rows(&mut server).await, 20, "nothing of what was refused");
     // The id of what was refused is free.
     let done = server.write.insert(insert(20, 5, "an-id")).await.unwrap();

@@ -309,13 +309,19 @@ async fn keys_are_known_by_their_hash_until_they_expire() {
         HeaderValue::from_static("Bearer a.b.c"),
     )]);
     assert_eq!(refusal(bearer).await, Refusal::InvalidToken);
-    let certificate = PeerCertificate {
+    let now = std::time::SystemTime::now();
+    let minute = std::time::Duration::from_secs(60);
+    let certificate = |expires| PeerCertificate {
         subject: "CN=a,O=x".into(),
+        expires,
     };
-    let caller = access
-        .caller(&HeaderMap::new(), Some(&certificate))
-        .await
-        .unwrap();
+    // The connection lives on.
+    let shown = async |expires| {
+        let certificate = certificate(expires);
+        access.caller(&HeaderMap::new(), Some(&certificate)).await
+    };
+    assert_eq!(shown(now - minute).await.unwrap_err(), Refusal::Expired);
+    let caller = shown(now + minute).await.unwrap();
     assert!(caller.grants.sees("t") && caller.principal.proof == Proof::Certificate);
     // Other bindings, from now on.
     settings.bindings.clear();

@@ -109,6 +109,7 @@ pub(in crate::config) struct Binding {
     /// principal's name, {tenant} its claim of that name, bound as a value: write
     /// tenant = {tenant}, without quotes. "": all rows.
     pub rows: String,
-    /// Columns that are not there.
+    /// Columns that are not there, by their names at the top of the schema. The path of
+    /// something within a column hides the column; upper and lower case are the same.
     pub hidden_columns: Vec<String>,
 }

@@ -33,7 +33,8 @@ pub(in crate::config) struct Quotas {
     /// Rows of one answer; of a stream, of all its messages. Pages of a scan become
     /// no larger.
     pub max_rows: u64,
-    /// Rows of one Insert, Upsert, Import or CreateTable.
+    /// Rows of one write: those that are new, and those that an Update or a Delete
+    /// matches.
     pub rows_per_write: u64,
     /// How many are told apart at once; those who have asked for nothing lately are
     /// forgotten first. Those for whom there is no room are counted as one.

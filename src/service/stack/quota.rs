@@ -91,6 +91,11 @@ impl Allowed {
         }
     }
 
+    /// Whether the rows of a write are counted.
+    pub fn bounds_writes(&self) -> bool {
+        self.0.rows_per_write > 0
+    }
+
     /// # Errors
     /// An answer may not have so many bytes.
     pub fn bytes(&self, bytes: u64) -> Result<()> {
