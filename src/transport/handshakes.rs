@@ -10,7 +10,7 @@ const ALL: usize = 1_024;
 const OF_ONE: usize = 256;
 
 /// How often it is looked whether there is a turn.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The handshakes of one port.
 #[derive(Clone, Default)]
