@@ -46,7 +46,7 @@ impl Table {
 pub(super) struct Tables {
     of: HashMap<TableName, Arc<Table>>,
     /// How many have gone.
-    gone: u64,
+    pub(super) gone: u64,
 }
 
 impl Tables {
@@ -91,13 +91,21 @@ impl Primary {
                 tables.gone
             };
             let head = Head(self.connection.store()?.open_marked(name).await?);
-            let mut tables = lock(&self.tables);
-            // It may have been this one that went meanwhile. A write to what is gone
-            // would be a table without its files.
-            if tables.gone == gone || failpoint::breaks("head:of-the-dead") {
-                *lock(&tables.table(name).head) = Some(head.clone());
+            if self.keep(name, &head, gone) {
                 return Ok(head);
             }
         }
+    }
+
+    /// Keeps the handle of a table that was opened when so many had gone. Not if another
+    /// has gone since: it may have been this one, and a write to what is gone would be a
+    /// table without its files.
+    pub(super) fn keep(&self, name: &TableName, head: &Head, gone: u64) -> bool {
+        let mut tables = lock(&self.tables);
+        let is_there = tables.gone == gone || failpoint::breaks("head:of-the-dead");
+        if is_there {
+            *lock(&tables.table(name).head) = Some(head.clone());
+        }
+        is_there
     }
 }
