@@ -95,7 +95,7 @@ async fn copies_are_true(primary_is_the_other: bool) {
 
     let args = ["verify", "--strict", "--rows", "--queries", "10"];
     let mut verify = process::command(folder.path(), 0, &args);
-    verify.envs(places);
+    process::configure(&mut verify, &as_text(&places));
     let Ended { code, out, err } = process::run(verify).await;
     println!("{out}");
     assert_eq!(code, Some(0), "{out}{err}");

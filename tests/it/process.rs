@@ -191,6 +191,17 @@ impl Drop for Background {
     }
 }
 
+/// Gives a command these variables. A location that they name has no options but theirs.
+pub fn configure(command: &mut Command, env: &[(&str, &str)]) {
+    for key in env.iter().filter_map(|(name, _)| name.strip_suffix("URI")) {
+        for option in place::options().into_keys() {
+            let option = option.to_ascii_uppercase();
+            command.env_remove(format!("{key}STORAGE_OPTIONS__{option}"));
+        }
+    }
+    command.envs(env.iter().copied());
+}
+
 /// A server with a channel to it.
 pub struct Server {
     pub process: Background,
@@ -222,16 +233,8 @@ impl Server {
             any_port,
         ];
         let mut command = command(folder, replicas, &args);
-        // Options are those of one location.
-        for key in env.iter().filter_map(|(name, _)| name.strip_suffix("URI")) {
-            for option in place::options().into_keys() {
-                let option = option.to_ascii_uppercase();
-                command.env_remove(format!("{key}STORAGE_OPTIONS__{option}"));
-            }
-        }
-        command
-            .env("LANCEGATE_REPLICATION__PARALLEL_COPIES", "1")
-            .envs(env.iter().copied());
+        command.env("LANCEGATE_REPLICATION__PARALLEL_COPIES", "1");
+        configure(&mut command, env);
         let process = Background::try_start(command, "grpc").await?;
         let channel = Endpoint::from_shared(format!("http://{}", process.address("grpc")))
             .unwrap()
