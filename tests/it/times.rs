@@ -50,9 +50,9 @@ async fn a_request_is_repeated_as_often_as_the_option_says() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a store: tests/external/checks/stores.sh has one"]
 async fn a_request_takes_no_longer_than_the_option_says() {
-    let proxy = Proxy::start(&endpoint(), Faults::far(Duration::from_secs(3))).await;
+    let proxy = Proxy::start(&endpoint(), Faults::far(Duration::from_secs(1))).await;
     let began = Instant::now();
-    let hasty = [("timeout", "500ms"), ("client_max_retries", "0")];
+    let hasty = [("timeout", "300ms"), ("client_max_retries", "0")];
     let ended = check(&proxy, &hasty).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(
@@ -64,5 +64,6 @@ async fn a_request_takes_no_longer_than_the_option_says() {
     let fast = began.elapsed();
     assert!(fast < Duration::from_secs(10), "{fast:?}");
     let ended = check(&proxy, &[("timeout", "30s")]).await;
-    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let in_time = ended.out.contains("can read\n") && !ended.out.contains("in time");
+    assert!(in_time, "{ended:?}");
 }
