@@ -2,6 +2,7 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use lance_table::io::commit::ManifestNamingScheme;
+use object_store::path::Path;
 
 use super::{ObjectError, Objects, Published, Store, error};
 use crate::domain::{Error, Result, TableName};
@@ -55,20 +56,34 @@ impl Store {
     /// time, in their order.
     async fn forget_commits(&self, folder: &str, last: Option<u64>) -> lance::Result<()> {
         let folder = self.objects.full(folder);
-        let store = &self.objects.store.inner;
         for _ in 0..MAX_PAGES {
             self.commits.delete(&folder).await?;
             let Some(last) = last.filter(|_| self.elsewhere.is_some()) else {
                 return Ok(());
             };
-            let scheme = ManifestNamingScheme::V2;
-            let is_there = self.commits.version_exists(&folder, last, store, scheme);
-            if !is_there.await? {
+            if !self.is_committed(&folder, last).await? {
                 return Ok(());
             }
         }
         let text = "more versions are committed there than can be forgotten";
         Err(lance::Error::io(text))
+    }
+
+    /// Whether there may be this version of a table: where versions are committed beside
+    /// the store, that is known.
+    pub(super) async fn may_have(&self, name: &TableName, version: u64) -> Result<bool> {
+        if self.elsewhere.is_none() {
+            return Ok(true);
+        }
+        let folder = self.objects.full(&Objects::table_folder(name));
+        let is_there = self.is_committed(&folder, version).await;
+        is_there.map_err(|e| error::in_table(name, e.into()))
+    }
+
+    async fn is_committed(&self, folder: &Path, version: u64) -> lance::Result<bool> {
+        let (store, scheme) = (&self.objects.store.inner, ManifestNamingScheme::V2);
+        let is_there = self.commits.version_exists(folder, version, store, scheme);
+        is_there.await
     }
 }
 

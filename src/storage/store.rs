@@ -198,20 +198,23 @@ impl Store {
 
     /// Opens one version of a table, pinned.
     pub async fn open_version(&self, name: &TableName, version: u64) -> Result<Snapshot> {
-        let (table, incarnation) = self
-            .with_incarnation(name, || async {
-                self.opening(name, Arc::clone(&self.commits))
-                    .version(version)
-                    .execute()
-                    .await
-                    .map_err(|e| match error::in_table(name, e) {
-                        Error::NotFound { .. } => {
-                            Error::not_found(Resource::Version, format!("{name}@{version}"))
-                        }
-                        other => other,
-                    })
-            })
-            .await?;
+        let opened = self.with_incarnation(name, || async {
+            self.opening(name, Arc::clone(&self.commits))
+                .version(version)
+                .execute()
+                .await
+                .map_err(|e| error::in_table(name, e))
+        });
+        let unknown = || Error::not_found(Resource::Version, format!("{name}@{version}"));
+        let (table, incarnation) = match opened.await {
+            Ok(opened) => opened,
+            Err(Error::NotFound { .. }) => return Err(unknown()),
+            // What DynamoDB does not know is missing as a file of a version would be.
+            Err(Error::Corrupt(_)) if !self.may_have(name, version).await? => {
+                return Err(unknown());
+            }
+            Err(e) => return Err(e),
+        };
         Snapshot::of(name.clone(), table, incarnation, self.blobs(name)).await
     }
 
