@@ -98,13 +98,16 @@ mod tests {
         let places = Arc::new(Places::default());
         let enter = |number| places.enter(client(number), 3, 2);
         let first = enter(1).ok().unwrap();
-        let _second = enter(1).ok().unwrap();
+        let second = enter(1).ok().unwrap();
         assert_eq!(enter(1).err(), Some(Full::Client));
-        let _third = enter(2).ok().unwrap();
+        let third = enter(2).ok().unwrap();
         assert_eq!(enter(2).err(), Some(Full::Total));
         drop(first);
-        let _again = enter(1).ok().unwrap();
+        let again = enter(1).ok().unwrap();
         assert_eq!(places.taken(), 3);
+        drop((second, third, again));
+        assert_eq!(places.taken(), 0);
+        assert!(places.counts().of.is_empty());
     }
 
     #[test]

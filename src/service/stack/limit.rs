@@ -27,9 +27,11 @@ use super::{
     AnswerHold, Deadline, RequestFacts,
     body::{Ending, GrpcBody, Observed, code_of},
     is_health, stays_open, streams_out,
+    watches::Watches,
 };
 use crate::{
     admission::{Ask, Begun, Client, Kind, Lane, Refusal, Why},
+    config::Live,
     connection::Caller,
     domain::Error,
     telemetry::metrics,
@@ -40,11 +42,15 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct LimitLayer {
     door: Arc<Door>,
+    watches: Watches,
 }
 
 impl LimitLayer {
-    pub(super) fn new(door: Arc<Door>) -> Self {
-        Self { door }
+    pub(super) fn new(door: Arc<Door>, live: Live) -> Self {
+        Self {
+            door,
+            watches: Watches::new(live),
+        }
     }
 }
 
@@ -55,6 +61,7 @@ impl<S> Layer<S> for LimitLayer {
         Limit {
             inner,
             door: Arc::clone(&self.door),
+            watches: self.watches.clone(),
         }
     }
 }
@@ -63,6 +70,7 @@ impl<S> Layer<S> for LimitLayer {
 pub struct Limit<S> {
     inner: S,
     door: Arc<Door>,
+    watches: Watches,
 }
 
 impl<S, ReqB, B> Service<Request<ReqB>> for Limit<S>
@@ -84,7 +92,10 @@ where
         let quota = request.extensions_mut().remove::<Arc<Begun>>();
         // An overloaded server is not a dead one: probes and watchers take no slot.
         if is_health(&request) || stays_open(&request) {
-            let ending = Ending::of_nothing();
+            let ending = match self.watches.enter(&request) {
+                Ok(ending) => ending,
+                Err(error) => return Box::pin(async move { Ok(status(&error).into_http()) }),
+            };
             let answer = self.inner.call(request);
             return Box::pin(async move { Ok(ending.watch(answer.await?)) });
         }

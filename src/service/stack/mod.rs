@@ -43,7 +43,7 @@ use self::{
     tables::{Tables, TablesLayer},
     translate::{Translate, TranslateLayer},
     unread::{Unread, UnreadLayer},
-    watches::{HEALTH_WATCH, Watches, WatchesLayer},
+    watches::HEALTH_WATCH,
 };
 use crate::{
     access::{Access, need},
@@ -79,7 +79,6 @@ pub struct Stack {
     quota: QuotaLayer,
     deadline: DeadlineLayer,
     arrival: ArrivalLayer,
-    watches: WatchesLayer,
     limit: LimitLayer,
 }
 
@@ -99,14 +98,12 @@ pub fn stack(
         quota: QuotaLayer::new(quotas),
         deadline: DeadlineLayer::new(live.clone()),
         arrival: ArrivalLayer::new(live.clone()),
-        watches: WatchesLayer::new(live.clone()),
-        limit: LimitLayer::new(door),
+        limit: LimitLayer::new(door, live.clone()),
     }
 }
 
 /// What is behind the layers that see every answer.
-type Guarded<S> =
-    Guard<WithQuota<WithDeadline<Arrival<Watches<Tables<Limit<Attempt<WithCaller<S>>>>>>>>>;
+type Guarded<S> = Guard<WithQuota<WithDeadline<Arrival<Tables<Limit<Attempt<WithCaller<S>>>>>>>>;
 
 impl<S> Layer<S> for Stack {
     type Service = Unread<Identity<AccessLog<Audited<Measure<CatchPanic<Translate<Guarded<S>>>>>>>>;
@@ -144,8 +141,6 @@ impl<S> Layer<S> for Stack {
             .layer(self.deadline.clone())
             // Outside the limit too: a slot is taken by who has asked for something.
             .layer(self.arrival.clone())
-            // These take no slot.
-            .layer(self.watches.clone())
             // By the name in it, before the message is read.
             .layer(TablesLayer)
             // Within the others: what was refused for another reason took no slot.
