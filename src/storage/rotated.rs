@@ -74,15 +74,11 @@ pub(super) fn options(location: &Location) -> HashMap<String, String> {
     options
 }
 
-/// What commits the versions of a location is told: where that is not the store itself,
-/// it has credentials of its own, from the same options.
-pub(super) async fn commits(
-    location: &Location,
-    options: HashMap<String, String>,
-) -> ObjectStoreParams {
+/// What commits versions beside the store is told: it has credentials of its own, from
+/// the same options.
+pub(super) async fn commits(options: HashMap<String, String>) -> ObjectStoreParams {
     let params = super::Objects::params(options.clone());
-    let scheme = location.uri.split(':').next().unwrap_or_default();
-    match Files::named_in(options, scheme) {
+    match Files::named_in(options, "s3+ddb") {
         Some(files) => reread(files, &params).await,
         None => params,
     }

@@ -9,7 +9,6 @@ use std::{
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-
 use lance::dataset::{ReadParams, WriteParams};
 use lance_table::io::commit::{CommitHandler, commit_handler_from_url};
 use lancedb::{Table, connection::OpenTableBuilder, table::WriteOptions};
@@ -57,7 +56,10 @@ impl Store {
         .await
         .map_err(|e| not_opened(&e))?;
         let elsewhere = location.commits_elsewhere().then(|| options.clone());
-        let commits = super::rotated::commits(location, options.clone()).await;
+        let commits = match &elsewhere {
+            Some(options) => super::rotated::commits(options.clone()).await,
+            None => params,
+        };
         let commits = commit_handler_from_url(&location.uri, &Some(commits))
             .await
             .map_err(|e| not_opened(&e))?;
