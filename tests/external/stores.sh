@@ -82,7 +82,7 @@ start_moto() {
     local url
     need_moto
     url="http://127.0.0.1:$(a_port)"
-    "$STORES_VENV/bin/moto_server" -H 127.0.0.1 -p "${url##*:}" >"$DATA/moto.log" 2>&1 &
+    "$STORES_VENV/bin/python" "$STORES/s3_and_dynamodb.py" -H 127.0.0.1 -p "${url##*:}" >"$DATA/moto.log" 2>&1 &
     STORE_PID=$!
     s3_at "$url"
 }
